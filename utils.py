@@ -1,0 +1,1105 @@
+"""Music genres from spectrogram pictures: the code that the notebooks share.
+
+The module follows the data, from the picture on disk to the genre of a song. Its rooms, in order:
+
+    1 Names, errors, device         5 Networks
+    2 Finding the data set          6 Training
+    3 Pictures, audio, matrices     7 Metrics
+    4 Tables and splits             8 Figures
+                                    9 Songs
+
+One representation serves everything: a **matrix** is a uint8 array of 128 x 334, mel bins (row 0 is the
+lowest) by columns in time. A Kaggle picture holds exactly this matrix, and `audio_to_matrix` computes the
+same one from sound, so a network that learned from pictures can listen to songs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+
+import av
+import joblib
+import librosa
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import soundfile
+import torch
+from IPython.display import Audio
+from matplotlib.figure import Figure
+from PIL import Image
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import norm
+from scipy.stats import t as student_t
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+
+def _import_torchvision_transforms():
+    """Import torchvision's transforms, also beside a CPU-only torch.
+
+    torchvision's Linux wheel is built against CUDA. Beside a CPU-only torch its compiled operators do not load,
+    and the import stops at "operator torchvision::nms does not exist". Nothing here calls those operators, so
+    declaring their two schemas is enough to let the import pass.
+    """
+    try:
+        from torchvision.transforms import v2
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        _import_torchvision_transforms.keep_alive = library
+        from torchvision.transforms import v2
+    return v2
+
+
+transforms = _import_torchvision_transforms()
+
+# ---------------------------------------------------------------------------------------------------------
+# 1 Names, errors, device
+# ---------------------------------------------------------------------------------------------------------
+
+GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
+ROOT = Path(__file__).resolve().parent
+
+# The picture recipe: librosa 0.8's defaults of the day, found by redrawing 459 tracks pixel by pixel.
+SAMPLE_RATE = 22_050  # Hz
+WINDOW_SAMPLES = 2_048  # length of the FFT window, 92.9 ms
+HOP_SAMPLES = 512  # step from frame to frame, 23.2 ms
+MEL_BINS = 128
+COLUMNS = 334  # columns of a matrix, 89.7 ms each in a 30 s clip
+TOP_DB = 80.0  # range of the colours, on the scale of 20 log10(power): 40 dB of power
+CLIP_SAMPLES = 661_794  # samples of a GTZAN clip, 30.01 s
+CLIP_SECONDS = CLIP_SAMPLES / SAMPLE_RATE
+SHORTEST_SECONDS = 2.5  # of a song: 3 s, less what encoders cut off at the ends
+LONGEST_SECONDS = 2 * 3600
+SILENCE = 1e-4  # amplitude, of 1; what stays below everywhere holds no music
+DB_PER_LEVEL = TOP_DB / 256 / 2  # dB of power from one matrix level to the next
+
+# The drawn picture, in pixels from its top left corner: matplotlib's default axes in a 432 x 288 figure.
+PICTURE_WIDTH, PICTURE_HEIGHT = 432, 288
+INNER_ROWS, INNER_COLUMNS = slice(36, 252), slice(55, 389)
+AXES_LEFT, AXES_WIDTH = 54.0, 334.8
+AXES_BOTTOM, AXES_HEIGHT = 36.0, 217.44  # from the bottom edge
+FRAME_TOP, FRAME_BOTTOM, FRAME_LEFT, FRAME_RIGHT = 35, 252, 54, 389
+FRAME_COVER = 0.8  # the black frame line is 0.8 pixels wide, so a fifth of what lies under it shines through
+CORNER_GREY = 19  # where two lines end on the white margin
+MAGMA = np.round(255 * np.array(plt.colormaps["magma"].colors)).astype(np.uint8)  # (256, 3)
+
+
+class InputError(ValueError):
+    """A file or folder that the user gave cannot be used; the message names it and says what to do."""
+
+
+def from_root(folder: str | Path) -> Path:
+    """Give a folder as named; a relative one that is not here is meant from the project's own folder.
+
+    So `make pipeline DATA=../music` and a notebook, which works one folder deeper, mean the same.
+    """
+    folder = Path(folder).expanduser()
+    return folder if folder.exists() else ROOT / folder
+
+
+def pick_device() -> torch.device:
+    """Give the fastest device there is: CUDA, then Apple's MPS, then the CPU."""
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` to write to, and rename it to `path` when the block has succeeded.
+
+    A reader therefore sees the old file or the new one, never half of one, and two runs do not mix.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 2 Finding the data set
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where one set of genre pictures lies, and where its results go.
+
+    name: "gtzan" or "demo", the folder of its results below data/ and figures/.
+    label: how titles and tables call it.
+    images: folder with one sub-folder of pictures per genre.
+    audio: folder with one sub-folder of clips per genre, or None.
+    songs: folder of songs that come with the set, or None.
+    output: folder whose data/<set> and figures/<set> take the results; this project's own unless a test says else.
+    """
+
+    name: str
+    label: str
+    images: Path
+    audio: Path | None
+    songs: Path | None = None
+    output: Path = ROOT
+
+    @property
+    def results(self) -> Path:
+        """Folder for tables, weights and metrics."""
+        return self.output / "data" / self.name
+
+    @property
+    def figures(self) -> Path:
+        """Folder for saved figures."""
+        return self.output / "figures" / self.name
+
+
+def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
+    """Find the pictures below `folder`; with no folder named, take data/gtzan, and else the demo songs.
+
+    `folder` may be a Kaggle download, its `Data` folder or the `images_original` folder itself. The environment
+    variable GTZAN names a folder once for all notebooks. Without any of these the demo songs are made (once) and
+    used, and a line says so. `output` takes the results instead of this project's own folder.
+
+    Raises InputError where a named folder is missing or holds no pictures, or a genre folder is missing or empty.
+    """
+    folder = folder or os.environ.get("GTZAN", "")
+    if not folder and not _images_below(ROOT / "data" / "gtzan"):
+        import demo_songs  # here, because only this case needs the synthesiser
+
+        print("No GTZAN pictures found in data/gtzan: using the demo songs that this project plays itself.")
+        folder = ROOT / "data" / "demo"
+        demo_songs.make_demo_set(folder)
+    folder = from_root(folder or "data/gtzan")
+    if not folder.is_dir():
+        raise InputError(f"The data folder '{folder}' does not exist: name the folder of the Kaggle download.")
+    images = _images_below(folder)
+    if images is None:
+        raise InputError(f"No folder 'images_original' below '{folder}': name the folder of the Kaggle download.")
+    for genre in GENRES:
+        if not any((images / genre).glob("*.png")):
+            raise InputError(f"The genre folder '{images / genre}' is missing or empty: unpack the download again.")
+    audio = images.parent / "genres_original"
+    demo = next((p for p in (folder, *images.parents[:3]) if (p / "demo.json").is_file()), None)
+    return DataSet(
+        name="demo" if demo else "gtzan",
+        label="demo songs" if demo else "GTZAN",
+        images=images,
+        audio=audio if audio.is_dir() else None,
+        songs=demo / "songs" if demo else None,
+        output=Path(output or ROOT).resolve(),
+    )
+
+
+def _images_below(folder: Path) -> Path | None:
+    """Give the folder of genre folders at or below `folder`, or None."""
+    if (folder / GENRES[0]).is_dir() and any((folder / GENRES[0]).glob("*.png")):
+        return folder
+    return min(folder.glob("**/images_original"), key=lambda path: len(path.parts), default=None)
+
+
+def download_gtzan() -> Path:
+    """Download the Kaggle set (1.3 GB) with kagglehub and give the folder it was unpacked to, data/gtzan/kaggle.
+
+    Raises InputError with the steps to do by hand where the download fails.
+    """
+    target = ROOT / "data" / "gtzan" / "kaggle"
+    try:
+        import kagglehub
+
+        kagglehub.dataset_download("andradaolteanu/gtzan-dataset-music-genre-classification", output_dir=str(target))
+    except Exception as error:  # kagglehub raises many types, and all mean the same to the user
+        raise InputError(
+            "The download of 'andradaolteanu/gtzan-dataset-music-genre-classification' from Kaggle failed "
+            f"({type(error).__name__}): download it in a browser and unpack it into data/gtzan."
+        ) from error
+    return target
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 3 Pictures, audio, matrices
+# ---------------------------------------------------------------------------------------------------------
+
+
+def _bin_of_pixel_row() -> np.ndarray:
+    """Mel bin that each of the 216 inner pixel rows shows, top row first: aliased drawing, the last cell wins."""
+    edges = np.round(256 * (AXES_BOTTOM + np.arange(MEL_BINS) * AXES_HEIGHT / MEL_BINS)) / 256
+    rows = np.arange(INNER_ROWS.start, INNER_ROWS.stop)
+    return np.searchsorted(edges, PICTURE_HEIGHT - rows, side="left") - 1
+
+
+def frame_of_column(frames: int) -> np.ndarray:
+    """Frame that each of the 334 columns shows, for a spectrogram of so many frames: the last cell wins again."""
+    edges = np.round(256 * (AXES_LEFT + np.arange(frames) * AXES_WIDTH / frames)) / 256
+    columns = np.arange(INNER_COLUMNS.start, INNER_COLUMNS.stop)
+    return np.searchsorted(edges, columns + 1, side="left") - 1
+
+
+_BIN_OF_ROW = _bin_of_pixel_row()
+_ROW_OF_BIN = len(_BIN_OF_ROW) - 1 - np.searchsorted(_BIN_OF_ROW[::-1], np.arange(MEL_BINS))
+_LEVEL_OF_COLOUR = np.zeros(1 << 24, np.uint8)  # from a colour as one 24-bit number to its place in the palette
+_LEVEL_OF_COLOUR[MAGMA.astype(np.uint32) @ np.array([1, 1 << 8, 1 << 16], np.uint32)] = np.arange(256)
+
+
+def matrix_to_picture(matrix: np.ndarray) -> Image.Image:
+    """Draw a matrix, uint8 (128, 334), as the full Kaggle-style picture of 432 x 288 RGBA pixels."""
+    pixels = np.full((PICTURE_HEIGHT, PICTURE_WIDTH, 4), 255, np.uint8)
+    pixels[INNER_ROWS, INNER_COLUMNS, :3] = MAGMA[matrix[_BIN_OF_ROW]]
+    pixels[FRAME_TOP, INNER_COLUMNS] = pixels[INNER_ROWS.start, INNER_COLUMNS]
+    pixels[INNER_ROWS, FRAME_LEFT] = pixels[INNER_ROWS, INNER_COLUMNS.start]
+    rows, columns = slice(FRAME_TOP, FRAME_BOTTOM + 1), slice(FRAME_LEFT, FRAME_RIGHT + 1)
+    for line in ((FRAME_TOP, columns), (FRAME_BOTTOM, columns), (rows, FRAME_LEFT), (rows, FRAME_RIGHT)):
+        pixels[(*line, slice(3))] = np.round((1 - FRAME_COVER) * pixels[(*line, slice(3))])
+    pixels[[FRAME_BOTTOM, FRAME_TOP, FRAME_BOTTOM], [FRAME_LEFT, FRAME_RIGHT, FRAME_RIGHT], :3] = CORNER_GREY
+    return Image.fromarray(pixels)
+
+
+def picture_to_matrix(path: str | Path) -> np.ndarray:
+    """Read a Kaggle-style picture back, without loss, as its matrix of uint8 (128, 334).
+
+    Raises InputError for a file that is no picture, is truncated, has another size, or was drawn in another way.
+    """
+    path = Path(path)
+    try:
+        with Image.open(path) as picture:
+            pixels = np.array(picture.convert("RGBA"))
+    except Exception as error:  # Pillow's decoders raise many types for broken files
+        raise InputError(f"'{path.name}' cannot be read as a picture: replace it or remove it.") from error
+    if pixels.shape != (PICTURE_HEIGHT, PICTURE_WIDTH, 4):
+        raise InputError(
+            f"'{path.name}' is {pixels.shape[1]} x {pixels.shape[0]} pixels, not 432 x 288: take the Kaggle pictures."
+        )
+    colours = pixels.view("<u4")[..., 0]
+    matrix = _LEVEL_OF_COLOUR[colours[INNER_ROWS, INNER_COLUMNS][_ROW_OF_BIN] & 0xFFFFFF]
+    # Drawing the matrix again and comparing checks the palette, the repeated rows and the margin at once. The two
+    # frame lines that lie over the drawing show a trace of a further frame of sound, so they are left out.
+    differs = np.array(matrix_to_picture(matrix)).view("<u4")[..., 0] != colours
+    differs[FRAME_TOP] = differs[:, FRAME_LEFT] = False
+    if differs.any():
+        raise InputError(f"'{path.name}' is no Kaggle-style spectrogram (other axes or colours): draw it from audio.")
+    return matrix
+
+
+def load_audio(path: str | Path) -> np.ndarray:
+    """Read any sound file as `librosa.load(path)` would: float32 samples, mono, 22 050 Hz.
+
+    wav, flac, ogg and mp3 are read by libsndfile; m4a, mp4, aac and whatever else it does not know by the FFmpeg
+    that PyAV carries. Any rate and number of channels (their mean), 3 seconds to 2 hours. A file that breaks off is
+    read up to there.
+
+    Raises InputError for a missing, empty, silent, too short, too long or unreadable file.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"'{path.name}' does not exist: check the name and the folder.")
+    if path.is_dir():
+        raise InputError(f"'{path.name}' is a folder, not a sound file: give the file inside it.")
+    if path.stat().st_size == 0:
+        raise InputError(f"'{path.name}' is empty (0 bytes): copy or download it again.")
+    try:
+        samples, rate = _read_with_soundfile(path)
+    except (soundfile.LibsndfileError, RuntimeError):
+        samples, rate = _read_with_pyav(path)
+    # NaN spreads through the resampler, so it is looked for before.
+    if not np.isfinite(samples).all():
+        raise InputError(f"'{path.name}' holds samples that are not finite numbers: export it again.")
+    if len(samples) < SHORTEST_SECONDS * rate:
+        raise InputError(f"'{path.name}' has only {len(samples) / rate:.1f} s of sound: give at least 3 seconds.")
+    if np.abs(samples).max() < SILENCE:
+        raise InputError(f"'{path.name}' is silent from start to end: choose a file with sound in it.")
+    return librosa.resample(samples, orig_sr=rate, target_sr=SAMPLE_RATE)
+
+
+def _mono(block: np.ndarray) -> np.ndarray:
+    """Mean over the channels of (channels, n); rows are made contiguous because that is five times faster."""
+    return np.mean(np.ascontiguousarray(block, dtype=np.float32), axis=0)
+
+
+def _read_with_soundfile(path: Path) -> tuple[np.ndarray, int]:
+    """Samples (n,) and their rate by libsndfile, minute by minute: an hour in 5.1 would fill the memory."""
+    # Opened here, so that no file name, however odd, has to pass through the C library.
+    with path.open("rb") as file, soundfile.SoundFile(file) as sound:
+        _refuse_too_long(path, sound.frames / sound.samplerate)
+        parts = []
+        while len(block := sound.read(60 * sound.samplerate, dtype="float32", always_2d=True)):
+            parts.append(_mono(block.T))
+        if not parts:
+            raise RuntimeError("no samples")
+        return np.concatenate(parts), sound.samplerate
+
+
+def _read_with_pyav(path: Path) -> tuple[np.ndarray, int]:
+    """Samples (n,) and their rate by PyAV; what comes before a fault is kept."""
+    parts, rate = [], 0
+    try:
+        with path.open("rb") as file, av.open(file, metadata_errors="ignore") as container:
+            if not container.streams.audio:
+                raise InputError(f"'{path.name}' holds no sound track: choose a file with sound in it.")
+            stream = container.streams.audio[0]
+            rate = stream.rate
+            _refuse_too_long(path, float((stream.duration or 0) * (stream.time_base or 0)))
+            to_float = av.AudioResampler(format="fltp")
+            for frame in container.decode(stream):
+                parts += [_mono(piece.to_ndarray()) for piece in to_float.resample(frame)]
+    except InputError:
+        raise
+    except (av.error.FFmpegError, OSError, ValueError):
+        pass  # what was decoded before the fault is still good; with nothing decoded the next line speaks
+    if not parts:
+        raise InputError(f"'{path.name}' cannot be read as sound: convert it to wav, mp3, flac, ogg or m4a.")
+    return np.concatenate(parts), rate
+
+
+def _refuse_too_long(path: Path, seconds: float) -> None:
+    if seconds > LONGEST_SECONDS:
+        raise InputError(f"'{path.name}' lasts {seconds / 3600:.1f} hours: cut it into songs of at most two hours.")
+
+
+def audio_to_matrix(samples: np.ndarray) -> np.ndarray:
+    """Render the whole of the samples, float32 at 22 050 Hz, as one matrix of uint8 (128, 334).
+
+    This is the Kaggle recipe without the drawing: mel power, 80 dB below the maximum, 256 levels, and the frames
+    that land on a pixel column. `amplitude_to_db` on a power spectrogram is a slip of the set's makers that every
+    picture carries, so it stays. Silence gives zeros.
+
+    Raises InputError for fewer samples than half an FFT window, or samples that are not finite.
+    """
+    samples = np.asarray(samples, np.float32)
+    if samples.ndim != 1 or len(samples) <= WINDOW_SAMPLES // 2 or not np.isfinite(samples).all():
+        raise InputError(f"Samples of shape {samples.shape} are no sound: give one channel, finite, of 0.1 s or more.")
+    return mel_to_matrix(mel_power(samples))
+
+
+def mel_power(samples: np.ndarray) -> np.ndarray:
+    """Power in 128 mel bands up to 11 025 Hz, float32 (128, 1 + n // 512), of samples float32 (n,) at 22 050 Hz.
+
+    Equal to librosa's melspectrogram with pad_mode="reflect", but taken in pieces, so that an hour fits in memory.
+    The pad mode must be said: librosa's default changed in 0.9, and the pictures are older.
+    """
+    padded = np.pad(samples, WINDOW_SAMPLES // 2, mode="reflect")
+    frames = 1 + (len(padded) - WINDOW_SAMPLES) // HOP_SAMPLES
+    pieces = [
+        librosa.feature.melspectrogram(
+            y=padded[first * HOP_SAMPLES : (min(first + 4096, frames) - 1) * HOP_SAMPLES + WINDOW_SAMPLES],
+            sr=SAMPLE_RATE,
+            n_fft=WINDOW_SAMPLES,
+            hop_length=HOP_SAMPLES,
+            n_mels=MEL_BINS,
+            power=2.0,
+            center=False,
+        )
+        for first in range(0, frames, 4096)
+    ]
+    return np.concatenate(pieces, axis=1)
+
+
+def clips_with_audio(dataset: DataSet, per_genre: int | None = None) -> list[tuple[Path, Path]]:
+    """Pair clips with the pictures they became: (audio, picture), at most per_genre of each genre.
+
+    `blues.00000.wav` became `blues00000.png`. A clip without a picture is paired with the name it would have.
+    """
+    pairs = []
+    for genre in GENRES if dataset.audio else ():
+        clips = sorted((dataset.audio / genre).glob("*.wav"))[:per_genre]
+        pairs += [(clip, dataset.images / genre / f"{clip.stem.replace('.', '')}.png") for clip in clips]
+    return pairs
+
+
+def compare_doors(audio: Path, picture: Path) -> float | str:
+    """Share of the matrix that sound and picture of one clip agree in, or the sentence that says what is wrong."""
+    try:
+        return float((audio_to_matrix(load_audio(audio)) == picture_to_matrix(picture)).mean())
+    except InputError as error:
+        return str(error)
+
+
+def mel_to_matrix(mel: np.ndarray) -> np.ndarray:
+    """Turn mel power, float (128, frames), into the matrix of uint8 (128, 334) that its drawing would show."""
+    levels = librosa.amplitude_to_db(mel, ref=np.max, top_db=TOP_DB)
+    levels = levels - levels.min()
+    scaled = np.floor(levels / max(levels.max(), 1e-6) * 256).clip(0, 255).astype(np.uint8)
+    return scaled[:, frame_of_column(mel.shape[1])]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All readable pictures of a set.
+
+    table: one row per picture, columns image (file name) and genre.
+    matrices: uint8 (n, 128, 334), in the order of the table.
+    rejected: one sentence for each file that was left out.
+    """
+
+    table: pd.DataFrame
+    matrices: np.ndarray
+    rejected: tuple[str, ...] = ()
+
+    @property
+    def labels(self) -> np.ndarray:
+        """Genres as numbers, int64 (n,): places in GENRES."""
+        return self.table["genre"].map(GENRES.index).to_numpy()
+
+
+def read_pictures(dataset: DataSet) -> Pictures:
+    """Decode all pictures of a set, or load them from the cache beside its results if no file has changed.
+
+    The cache is data/<set>/pictures.npz. A bad file among many is left out and named in `rejected`. joblib runs the
+    work on all cores; `with joblib.parallel_config(...)` around the call picks another backend.
+
+    Raises InputError where a genre is left without a single readable picture.
+    """
+    paths = [path for genre in GENRES for path in sorted((dataset.images / genre).glob("*.png"))]
+    seen = [f"{path.parent.name}/{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
+    fingerprint = hashlib.sha256("\n".join(seen).encode()).hexdigest()
+    cache = dataset.results / "pictures.npz"
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as stored:
+            if stored["fingerprint"] == fingerprint:
+                table = pd.DataFrame({"image": stored["image"].astype(object), "genre": stored["genre"].astype(object)})
+                return Pictures(table, stored["matrices"], tuple(stored["rejected"].tolist()))
+    decoded = []
+    with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel:
+        for start in tqdm(range(0, len(paths), 50), desc="decoding pictures", unit_scale=50):
+            decoded += parallel(joblib.delayed(_matrix_or_error)(path) for path in paths[start : start + 50])
+    rejected = tuple(f"{item}" for item in decoded if isinstance(item, InputError))
+    good = [(path, item) for path, item in zip(paths, decoded, strict=True) if isinstance(item, np.ndarray)]
+    table = pd.DataFrame({"image": [path.name for path, _ in good], "genre": [path.parent.name for path, _ in good]})
+    for genre in GENRES:
+        if genre not in set(table["genre"]):
+            raise InputError(f"No picture of genre {genre} can be read in '{dataset.images / genre}': unpack it again.")
+    matrices = np.stack([matrix for _, matrix in good])
+    with replacing(cache) as temporary:
+        np.savez(
+            temporary,
+            fingerprint=fingerprint,
+            image=table["image"].to_numpy(str),
+            genre=table["genre"].to_numpy(str),
+            matrices=matrices,
+            rejected=np.array(rejected, str),
+        )
+    return Pictures(table, matrices, rejected)
+
+
+def _matrix_or_error(path: Path) -> np.ndarray | InputError:
+    try:
+        return picture_to_matrix(path)
+    except InputError as error:
+        return error
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 4 Tables and splits
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers, int arrays, of the pictures in each part; a part that a protocol does not have is empty."""
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray = field(default_factory=lambda: np.array([], int))
+
+
+def read_tracks(dataset: DataSet) -> pd.DataFrame | None:
+    """Give the facts per track that the project carries for a set (artist, title, published split), or None."""
+    path = ROOT / "data" / dataset.name / "tracks.csv"
+    return pd.read_csv(path, dtype=str, keep_default_na=False) if path.is_file() else None
+
+
+def twin_groups(matrices: np.ndarray) -> np.ndarray:
+    """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
+    _, groups = np.unique([hashlib.sha256(matrix.tobytes()).digest() for matrix in matrices], return_inverse=True)
+    return groups
+
+
+def twin_table(pictures: Pictures) -> pd.DataFrame:
+    """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
+    table = pictures.table.assign(group=twin_groups(pictures.matrices))
+    pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
+    pairs = pairs[pairs["image_first"] < pairs["image_second"]]
+    return pd.DataFrame(
+        {
+            "first": pairs["image_first"],
+            "second": pairs["image_second"],
+            "same_genre": pairs["genre_first"] == pairs["genre_second"],
+        }
+    ).reset_index(drop=True)
+
+
+def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -> Split:
+    """Draw the course's random split: stratified by genre, seeded, identical pictures on the same side.
+
+    scikit-learn draws among the distinct pictures; a twin then follows its double.
+    """
+    groups = twin_groups(pictures.matrices)
+    distinct, first = np.unique(groups, return_index=True)
+    train, validation = train_test_split(
+        distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
+    )
+    return Split(f"random-{seed}", np.flatnonzero(np.isin(groups, train)), np.flatnonzero(np.isin(groups, validation)))
+
+
+def fault_filtered_split(pictures: Pictures, tracks: pd.DataFrame) -> Split:
+    """Give the published split 443/197/290 without faults and with disjoint artists.
+
+    Source: Kereliuk, Sturm and Larsen, "Deep learning and music adversaries", 2015. One training track has no
+    picture, so 442 remain.
+    """
+    part = pictures.table[["image"]].merge(tracks, on="image", how="left")["fault_filtered_split"]
+    return Split("fault_filtered", *(np.flatnonzero(part == name) for name in ("train", "valid", "test")))
+
+
+def artist_fold_split(pictures: Pictures, tracks: pd.DataFrame, fold: int) -> Split:
+    """Give one of three artist-disjoint folds, 1 to 3, as the test part and the other two for training."""
+    artist_fold = pictures.table[["image"]].merge(tracks, on="image", how="left")["artist_fold"].fillna("")
+    test = artist_fold == str(fold)
+    return Split(f"fold-{fold}", np.flatnonzero((artist_fold != "") & ~test), np.array([], int), np.flatnonzero(test))
+
+
+def write_split(pictures: Pictures, split: Split, folder: Path) -> None:
+    """Write names.csv, train_data.csv and validate_data.csv, each with the columns image and genre."""
+    parts = {"names": slice(None), "train_data": split.train, "validate_data": split.validation}
+    for name, rows in parts.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            pictures.table.iloc[rows].to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_split(pictures: Pictures, folder: Path) -> Split:
+    """Read back the split that `write_split` wrote.
+
+    Raises InputError where a table is missing or names a picture that the set does not have.
+    """
+    rows = {}
+    for name in ("train_data", "validate_data"):
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            raise InputError(f"'{path.name}' is missing: run notebook 02 first.")
+        images = pd.read_csv(path)["image"]
+        if not images.isin(pictures.table["image"]).all():
+            raise InputError(f"'{path.name}' names pictures that are not in this set: run notebook 02 again.")
+        rows[name] = np.flatnonzero(pictures.table["image"].isin(images))
+    return Split("random", rows["train_data"], rows["validate_data"])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 5 Networks
+# ---------------------------------------------------------------------------------------------------------
+
+
+class SpectrogramDataset(Dataset):
+    """Matrices and labels for a DataLoader, a whole batch at a time.
+
+    An item is (uint8 (batch, 128, 334), int64 (batch,)). Everything lies in memory, so no worker processes are
+    needed, and the same loader works on Windows.
+    """
+
+    def __init__(self, matrices: np.ndarray, labels: np.ndarray) -> None:
+        self.matrices = torch.from_numpy(matrices)
+        self.labels = torch.from_numpy(labels)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, rows) -> tuple[Tensor, Tensor]:
+        return self.matrices[rows], self.labels[rows]
+
+    __getitems__ = __getitem__  # the loader's name for "all rows of a batch at once"
+
+
+class ReferenceNetwork(nn.Module):
+    """The reference project's network, which looks at the whole picture, margin and frame included.
+
+    Three convolutions, two poolings, two dense layers. channels (64, 128, 64) is its first solution, (16, 32, 16)
+    its final one. Takes levels of 0 to 1, float (n, 128, 334), draws them as 3 x 288 x 432 and gives logits (n, 10).
+    """
+
+    def __init__(self, channels: tuple[int, int, int] = (64, 128, 64)) -> None:
+        super().__init__()
+        first, second, third = channels
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, first, 7, stride=6),
+            nn.ReLU(),
+            nn.Conv2d(first, second, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Conv2d(second, third, 3),
+            nn.ReLU(),
+            nn.MaxPool2d(2),
+            nn.Flatten(),
+            nn.Linear(third * 10 * 16, 1024),
+            nn.ReLU(),
+            nn.Linear(1024, len(GENRES)),
+        )
+        blank = np.array(matrix_to_picture(np.zeros((MEL_BINS, COLUMNS), np.uint8)))[..., :3]
+        self.register_buffer("blank", torch.from_numpy(blank) / 255, persistent=False)
+        self.register_buffer("palette", torch.from_numpy(MAGMA) / 255, persistent=False)
+        self.register_buffer("bin_of_row", torch.from_numpy(_BIN_OF_ROW), persistent=False)
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Give logits (n, 10) for levels (n, 128, 334)."""
+        rows = (levels * 255).round().int()[:, self.bin_of_row]
+        pictures = self.blank.repeat(len(levels), 1, 1, 1)
+        pictures[:, INNER_ROWS, INNER_COLUMNS] = nn.functional.embedding(rows, self.palette)
+        return self.layers(pictures.permute(0, 3, 1, 2))
+
+
+class GenreNetwork(nn.Module):
+    """Our network: PLACEHOLDER."""
+
+    def __init__(self, widths: tuple[int, ...] = (40, 40, 80, 160, 160), dropout: float = 0.4) -> None:
+        super().__init__()
+        layers = [nn.Conv2d(2, widths[0], 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()]
+        for inside, outside in pairwise(widths):
+            for channels in (inside, outside):
+                layers += [
+                    nn.Conv2d(channels, outside, 3, padding=1, bias=False),
+                    nn.BatchNorm2d(outside),
+                    nn.ReLU(),
+                ]
+            layers.append(nn.MaxPool2d(2))
+        self.features = nn.Sequential(*layers)
+        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * widths[-1], len(GENRES)))
+
+    def forward(self, levels: Tensor) -> Tensor:
+        """Give logits (n, 10) for levels (n, 128, columns), 0 to 1."""
+        mean, spread = levels.mean(dim=2, keepdim=True), levels.std(dim=2, keepdim=True)
+        both = torch.stack([2 * levels - 1, (levels - mean) / (spread + 0.05)], dim=1)
+        maps = self.features(both.contiguous(memory_format=torch.channels_last)).mean(dim=2)
+        return self.head(torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1))
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 6 Training
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained. Each field is a choice that data/gtzan/experiments.csv has a row for.
+
+    crop_columns 0 takes whole matrices. augment covers shifts and masks. mixup is the parameter of the Beta
+    distribution, 0 for none. average is the decay of the moving average of the weights, 0 for none. plain_every says
+    after how many epochs the accuracy on whole, unchanged pictures is taken.
+    """
+
+    epochs: int
+    batch_size: int = 32
+    optimiser: str = "AdamW"
+    learning_rate: float = 3e-3
+    one_cycle: bool = True
+    weight_decay: float = 0.05
+    label_smoothing: float = 0.05
+    crop_columns: int = 128
+    augment: bool = True
+    mixup: float = 1.0
+    average: float = 0.0
+    plain_every: int = 10
+
+
+REFERENCE = Recipe(
+    epochs=50,
+    batch_size=80,
+    optimiser="Adam",
+    learning_rate=1e-3,
+    one_cycle=False,
+    weight_decay=0.0,
+    label_smoothing=0.0,
+    crop_columns=0,
+    augment=False,
+    mixup=0.0,
+    plain_every=2,
+)
+REFERENCE_FINAL = replace(REFERENCE, optimiser="Adagrad", learning_rate=1e-2)
+OURS = Recipe(epochs=120)
+
+
+def _autocast(device: torch.device):
+    """bfloat16 autocast where the processor computes in it; elsewhere it would only be slower."""
+    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False))
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
+
+
+def augment(levels: Tensor, recipe: Recipe) -> Tensor:
+    """Give a random crop of each matrix, with the changes that leave a genre as it is: PLACEHOLDER."""
+    n, bins, columns = levels.shape
+    if recipe.crop_columns:
+        start = torch.randint(0, columns - recipe.crop_columns + 1, (n, 1), device=levels.device)
+        picked = start + torch.arange(recipe.crop_columns, device=levels.device)
+        levels = levels.gather(2, picked[:, None, :].expand(n, bins, -1))
+    return levels
+
+
+def train_network(
+    network: nn.Module,
+    pictures: Pictures,
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    checkpoint: Path | None = None,
+    describe: str = "training",
+) -> pd.DataFrame:
+    """Train in place on split.train, and give the learning curve.
+
+    The curve has one row per epoch: epoch, loss and train (both as met while training), and, every plain_every
+    epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures. The network ends
+    with its last weights, or their moving average: no epoch is picked.
+
+    Each epoch is seeded by itself, so that a run that was stopped goes on from `checkpoint` at the last finished epoch
+    exactly as if it had never stopped. A checkpoint of other settings is not used.
+    """
+    device = pick_device()
+    network.to(device, memory_format=torch.channels_last)
+    averaged = torch.optim.swa_utils.AveragedModel(
+        network, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(recipe.average), use_buffers=True
+    )
+    optimiser = getattr(torch.optim, recipe.optimiser)(
+        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+    )
+    loader = DataLoader(
+        SpectrogramDataset(pictures.matrices[split.train], pictures.labels[split.train]),
+        batch_size=recipe.batch_size,
+        shuffle=True,
+        drop_last=recipe.one_cycle,
+        collate_fn=lambda batch: batch,
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
+    if recipe.one_cycle:
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(loader)
+        )
+    mix = transforms.MixUp(alpha=recipe.mixup, num_classes=len(GENRES)) if recipe.mixup else lambda x, y: (x, y)
+    loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+
+    parts = {"network": network, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
+    settings = json.dumps([asdict(recipe), seed, _digest(pictures.matrices[split.train])])
+    curve = _resume(checkpoint, settings, parts, device)
+    for epoch in tqdm(range(len(curve), recipe.epochs), initial=len(curve), total=recipe.epochs, desc=describe):
+        torch.manual_seed(1_000 * seed + epoch)
+        network.train()
+        loss_sum, hits, seen = 0.0, 0.0, 0
+        for matrices, labels in loader:
+            levels = augment(matrices.to(device).float() / 255, recipe)
+            levels, targets = mix(levels, labels.to(device))
+            with _autocast(device):
+                logits = network(levels)
+            loss = loss_function(logits.float(), targets)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            schedule.step()
+            averaged.update_parameters(network)
+            hits += (logits.argmax(1).cpu() == labels).sum().item()
+            loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
+        row = {"epoch": epoch + 1, "loss": loss_sum / seen, "train": hits / seen}
+        if (epoch + 1) % recipe.plain_every == 0 or epoch + 1 == recipe.epochs:
+            current = averaged.module if recipe.average else network
+            for name, rows in (("train_plain", split.train), ("validation", split.validation)):
+                row[name] = accuracy(predict(current, pictures.matrices[rows]), pictures.labels[rows])
+        curve.append(row)
+        _save_checkpoint(checkpoint, settings, parts, curve)
+    if recipe.average:
+        network.load_state_dict(averaged.module.state_dict())
+    return pd.DataFrame(curve)
+
+
+def _digest(array: np.ndarray) -> str:
+    return hashlib.sha256(np.ascontiguousarray(array)).hexdigest()[:16]
+
+
+def _save_checkpoint(path: Path | None, settings: str, parts: dict, curve: list[dict]) -> None:
+    if path is not None:
+        with replacing(path) as temporary:
+            states = {name: part.state_dict() for name, part in parts.items()}
+            torch.save({"settings": settings, "curve": curve, "states": states}, temporary)
+
+
+def _resume(path: Path | None, settings: str, parts: dict, device: torch.device) -> list[dict]:
+    """Load the parts from a checkpoint of the same settings and give its curve; else an empty curve."""
+    if path is None or not path.is_file():
+        return []
+    stored = load_weights(path, device)
+    if stored.get("settings") != settings:
+        return []
+    for name, part in parts.items():
+        part.load_state_dict(stored["states"][name])
+    return stored["curve"]
+
+
+def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
+    """Load a file of weights as plain data; nothing in it can run.
+
+    Raises InputError for a missing, damaged or foreign file.
+    """
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
+        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
+    return stored
+
+
+@torch.inference_mode()
+def predict(network: nn.Module, matrices: np.ndarray, batch_size: int = 32) -> np.ndarray:
+    """Give the logits, float32 (n, 10), for whole matrices, uint8 (n, 128, columns)."""
+    device = pick_device()
+    network.to(device).eval()
+    logits = []
+    for start in range(0, len(matrices), batch_size):
+        levels = torch.from_numpy(matrices[start : start + batch_size]).to(device).float() / 255
+        with _autocast(device):
+            logits.append(network(levels).float().cpu().numpy())
+    return np.concatenate(logits) if logits else np.empty((0, len(GENRES)), np.float32)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 7 Metrics
+# ---------------------------------------------------------------------------------------------------------
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows of `scores` (n, 10) whose largest entry is at the label; NaN for no rows."""
+    return float((scores.argmax(axis=1) == labels).mean()) if len(labels) else float("nan")
+
+
+def wilson_interval(correct: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Wilson's score interval for a share, as two fractions.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    z = norm.ppf((1 + confidence) / 2)
+    share = correct / total
+    centre = (share + z**2 / (2 * total)) / (1 + z**2 / total)
+    half = z / (1 + z**2 / total) * np.sqrt(share * (1 - share) / total + z**2 / (4 * total**2))
+    return float(centre - half), float(centre + half)
+
+
+def mean_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
+    """Student's t interval for the mean of runs with different seeds, as two fractions."""
+    values = np.asarray(values, float)
+    half = student_t.ppf((1 + confidence) / 2, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Give the temperature that minimises the cross-entropy of logits / temperature.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017.
+    """
+
+    def cross_entropy(log_temperature: float) -> float:
+        log_probabilities = log_softmax(logits / np.exp(log_temperature), axis=1)
+        return -log_probabilities[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3), method="bounded").x))
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> float:
+    """Mean distance between confidence and accuracy over bins that hold equally many predictions."""
+    table = reliability_table(probabilities, labels, bins)
+    return float(((table["confidence"] - table["accuracy"]).abs() * table["count"]).sum() / table["count"].sum())
+
+
+def reliability_table(probabilities: np.ndarray, labels: np.ndarray, bins: int = 10) -> pd.DataFrame:
+    """Mean confidence, accuracy and count in equally filled bins of rising confidence."""
+    confidence = probabilities.max(axis=1)
+    hits = probabilities.argmax(axis=1) == labels
+    parts = [part for part in np.array_split(np.argsort(confidence, kind="stable"), bins) if len(part)]
+    rows = [(confidence[part].mean(), hits[part].mean(), len(part)) for part in parts]
+    return pd.DataFrame(rows, columns=["confidence", "accuracy", "count"])
+
+
+def genre_report(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and number of tracks per genre, one row each."""
+    report = precision_recall_fscore_support(labels, scores.argmax(1), labels=range(len(GENRES)), zero_division=0)
+    return pd.DataFrame(np.transpose(report), index=GENRES, columns=["precision", "recall", "F1", "tracks"]).astype(
+        {"tracks": int}
+    )
+
+
+def confused_pairs(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Pairs of genres that are taken for each other, most often first: columns true, predicted, tracks."""
+    counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
+    rows = [(GENRES[i], GENRES[j], counts[i, j]) for i, j in np.argwhere(counts) if i != j]
+    pairs = pd.DataFrame(rows, columns=["true", "predicted", "tracks"])
+    return pairs.sort_values("tracks", ascending=False, kind="stable", ignore_index=True)
+
+
+def update_metrics(dataset: DataSet, **sections: object) -> dict:
+    """Put sections into data/<set>/metrics.json, keep the others, and give the whole."""
+    path = dataset.results / "metrics.json"
+    metrics = json.loads(path.read_text()) if path.is_file() else {}
+    metrics = {"dataset": dataset.name, **metrics, **sections}
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    return metrics
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 8 Figures
+# ---------------------------------------------------------------------------------------------------------
+
+MEL_FREQUENCIES = librosa.mel_frequencies(MEL_BINS + 2, fmin=0, fmax=SAMPLE_RATE / 2)[1:-1]  # Hz, bin centres
+sns.set_theme(style="ticks", palette="colorblind")
+
+
+def save_figure(figure: Figure, dataset: DataSet, name: str) -> Figure:
+    """Save the figure as figures/<set>/<name>.png, take it out of pyplot's list, and give it back to be shown."""
+    with replacing(dataset.figures / f"{name}.png") as temporary:
+        figure.savefig(temporary, dpi=100, bbox_inches="tight")
+    plt.close(figure)
+    return figure
+
+
+def draw_spectrogram(axes: plt.Axes, matrix: np.ndarray, seconds: float = CLIP_SECONDS, title: str = ""):
+    """Draw a matrix with axes in seconds and Hz, in dB below its loudest point; gives the image for a colour bar."""
+    decibels = (matrix.astype(np.float32) - 255) * DB_PER_LEVEL
+    image = axes.imshow(
+        decibels, origin="lower", aspect="auto", cmap="magma", vmin=-TOP_DB / 2, vmax=0,
+        extent=(0, seconds, -0.5, MEL_BINS - 0.5), interpolation="nearest",
+    )  # fmt: skip
+    ticks = np.array([128, 512, 1024, 2048, 4096, 8192])
+    axes.set_yticks(np.interp(ticks, MEL_FREQUENCIES, np.arange(MEL_BINS)), [f"{tick}" for tick in ticks])
+    axes.set(title=title, xlabel="time in s", ylabel="frequency in Hz (mel scale)")
+    return image
+
+
+def spectrogram_grid(
+    matrices: Sequence[np.ndarray], titles: Sequence[str], title: str, columns: int = 5, seconds: float = CLIP_SECONDS
+) -> Figure:
+    """Draw matrices side by side under one title, with one colour bar in dB."""
+    rows = -(-len(matrices) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(2.5 * columns, 2.3 * rows + 0.6), sharex=True, sharey=True, squeeze=False,
+        layout="constrained",
+    )  # fmt: skip
+    for axes, matrix, name in zip(grid.flat, matrices, titles, strict=False):
+        image = draw_spectrogram(axes, matrix, seconds, name)
+    for axes in grid.flat[len(matrices) :]:
+        axes.set_visible(False)
+    for axes in grid.flat:
+        axes.set_ylabel("")
+        if not axes.get_subplotspec().is_last_row():
+            axes.set_xlabel("")
+    figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
+    figure.colorbar(image, ax=grid, label="dB below the loudest point")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
+    """Bars of how many pictures each genre has, one colour for each named part (name to genres of its pictures)."""
+    counts = pd.DataFrame({name: pd.Series(list(genres)).value_counts() for name, genres in parts.items()})
+    counts = counts.reindex(GENRES).fillna(0).astype(int)
+    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    counts.plot.bar(ax=axes, rot=0, width=0.85, legend=len(parts) > 1)
+    for bars in axes.containers:
+        axes.bar_label(bars, fontsize=8)
+    axes.set(title=title, xlabel="genre", ylabel="number of pictures")
+    sns.despine(figure)
+    return figure
+
+
+def plot_floor_share(pictures: Pictures, title: str) -> Figure:
+    """Box per genre of the share of a picture that lies at the black floor, 40 dB or more below its loudest point."""
+    share = pd.DataFrame({"genre": pictures.table["genre"], "share": (pictures.matrices == 0).mean(axis=(1, 2))})
+    order = share.groupby("genre")["share"].median().sort_values().index
+    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    sns.boxplot(share, x="genre", y="share", order=order, ax=axes, color=sns.color_palette()[0], fliersize=3)
+    axes.set(title=title, xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
+    sns.despine(figure)
+    return figure
+
+
+def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
+    """Waveform above the spectrogram it becomes, on one time axis."""
+    figure, (above, below) = plt.subplots(
+        2, 1, figsize=(9, 5), sharex=True, height_ratios=(1, 2.4), layout="constrained"
+    )
+    librosa.display.waveshow(samples, sr=SAMPLE_RATE, ax=above)
+    above.set(title=title, xlabel="", ylabel="amplitude")
+    image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
+    figure.colorbar(image, ax=below, label="dB below the loudest point")
+    return figure
+
+
+def audio_player(samples: np.ndarray, dataset: DataSet, name: str, seconds: float = 10.0) -> Audio:
+    """Write the first seconds to data/<set>/audio/<name>.ogg and give a player for it.
+
+    The player points to the file instead of carrying it, so that a saved notebook holds nobody's music.
+    """
+    path = dataset.results / "audio" / f"{name}.ogg"
+    with replacing(path) as temporary:
+        soundfile.write(temporary, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="OGG")
+    return Audio(Path(os.path.relpath(path)).as_posix(), embed=False)
+
+
+def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Training and validation accuracy over the epochs, one panel for each named network."""
+    figure, panels = plt.subplots(
+        1, len(curves), figsize=(4.2 * len(curves), 3.4), sharey=True, squeeze=False, layout="constrained"
+    )
+    for axes, (name, curve) in zip(panels[0], curves.items(), strict=True):
+        plain = curve.dropna(subset=["validation"])
+        axes.plot(plain["epoch"], plain["train_plain"], label="training")
+        axes.plot(plain["epoch"], plain["validation"], label="validation", linestyle="--")
+        axes.set(title=name, xlabel="epoch", ylim=(0, 1.02))
+    panels[0][0].set_ylabel("accuracy on whole pictures")
+    panels[0][-1].legend(loc="lower right")
+    figure.suptitle(title)
+    sns.despine(figure)
+    return figure
+
+
+def plot_confusion(scores: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Confusion matrix with counts; the colour is the share of the true genre."""
+    counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure, axes = plt.subplots(figsize=(7, 5.6), layout="constrained")
+    sns.heatmap(
+        shares, annot=np.where(counts, counts, ""), fmt="", vmin=0, vmax=1, cmap="cividis", ax=axes, square=True,
+        xticklabels=GENRES, yticklabels=GENRES, cbar_kws={"label": "share of the true genre"},
+    )  # fmt: skip
+    axes.set(title=title, xlabel="predicted genre", ylabel="true genre")
+    axes.tick_params(axis="x", rotation=45)
+    return figure
+
+
+def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
+    """F1 per genre for each named report, as dots on one axis."""
+    figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
+    for marker, (name, report) in zip("osD^v", reports.items(), strict=False):
+        axes.plot(report.index, report["F1"], marker, label=name)
+    axes.set(title=title, xlabel="genre", ylabel="F1", ylim=(0, 1.02))
+    axes.grid(axis="y", alpha=0.4)
+    axes.legend()
+    sns.despine(figure)
+    return figure
+
+
+def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Accuracy over confidence in ten equally filled bins, beside the diagonal of a perfectly honest network."""
+    table = reliability_table(probabilities, labels)
+    figure, axes = plt.subplots(figsize=(4.6, 4.2), layout="constrained")
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="confidence = accuracy")
+    axes.plot(table["confidence"], table["accuracy"], "o-", label="ten equally filled bins")
+    axes.set(title=title, xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
+    axes.legend(loc="upper left")
+    return figure
