@@ -3,13 +3,23 @@
 # make lab                                     open the notebooks in JupyterLab
 # make data                                    download the Kaggle pictures and audio into data/gtzan
 
+# make protocol SPLIT=name SEED=n              train one row of the protocol and print it
+# make report                                  run the notebooks in place for the report, and put the results into README
+# DATA=folder names a Kaggle download for each of them; else it is looked for in data/gtzan
+
 PYTHON ?= python3
 PY := .venv/bin/python
 READY := .venv/ready
 DATA ?=
 SONGS ?=
+SPLIT ?= random
+SEED ?= 0
+# The report trains thirteen networks; the pipeline one of each kind, and smaller ones on the demo songs.
+ONE_RUN := -p protocol_seeds 1 -p protocol_folds 0
+DEMO := $(ONE_RUN) -p epochs 25 -p reference_epochs 10
+STORY := 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
 
-.PHONY: pipeline test lab data
+.PHONY: pipeline test lab data report protocol
 
 pipeline: $(READY)
 	@set -e; \
@@ -17,15 +27,30 @@ pipeline: $(READY)
 	mkdir -p data/$$name/executed; \
 	for notebook in notebooks/0*.ipynb; do \
 	  copy=data/$$name/executed/$$(basename $$notebook); \
-	  case $$name-$$copy in gtzan-*/00_*) continue;; esac; \
+	  case $$name-$$copy in \
+	    gtzan-*/00_*) continue;; \
+	    demo-*/03_*) settings="$(DEMO)";; \
+	    gtzan-*/03_*) settings="$(ONE_RUN)";; \
+	    *) settings="";; \
+	  esac; \
 	  echo "== $$copy"; \
-	  $(PY) -m papermill --cwd notebooks $$notebook $$copy -p data_folder "$(DATA)" -p songs_folder "$(SONGS)"; \
+	  $(PY) -m papermill --cwd notebooks $$notebook $$copy -p data_folder "$(DATA)" -p songs_folder "$(SONGS)" $$settings; \
 	done
 
 test: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest
+
+protocol: $(READY)
+	@$(PY) -c "import utils; utils.print_protocol_row('$(DATA)', '$(SPLIT)', $(SEED))"
+
+# The folders go in by the environment and not as parameters, so that no path of a machine is in a committed notebook.
+report: $(READY)
+	@set -e; for name in $(STORY); do \
+	  GTZAN="$(DATA)" SONGS="$(SONGS)" $(PY) -m jupyter nbconvert --to notebook --execute --inplace notebooks/$$name.ipynb; \
+	done
+	$(PY) -c "import utils; utils.write_report(utils.find_dataset('$(DATA)'))"
 
 lab: $(READY)
 	$(PY) -m jupyter lab notebooks/01_data_exploration.ipynb

@@ -1,0 +1,194 @@
+"""Own songs: reading any file, windows, labels and answers."""
+
+import shutil
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+import utils
+
+RATE = utils.SAMPLE_RATE
+
+
+def _music(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
+    """A beat of four notes over soft noise."""
+    time = np.arange(int(seconds * rate)) / rate
+    notes = np.select([time % 2 < k / 2 for k in (1, 2, 3, 4)], [220, 277, 330, 440])
+    return (0.4 * np.sin(2 * np.pi * notes * time) * np.exp(-6 * (time % 0.5))).astype(np.float32) + (
+        np.random.default_rng(seed).normal(0, 0.01, len(time)).astype(np.float32)
+    )
+
+
+def _write_m4a(path, samples, rate):
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=rate)
+        stream.layout = "mono"
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate = rate
+        for packet in [*stream.encode(frame), *stream.encode(None)]:
+            container.mux(packet)
+
+
+class _Model:
+    """Stands in for a trained model: says how much of each window is floor."""
+
+    def probabilities(self, matrices):
+        share = (matrices == 0).mean(axis=(1, 2))
+        return np.stack([share, *[(1 - share) / 9] * 9], axis=1)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "b.mp3", "c.flac", "d.ogg", "e.m4a", "it's a «ño» song.mp3"])
+def test_every_kind_of_file_gives_the_same_music(tmp_path, name):
+    samples = _music(8, 44_100)
+    path = tmp_path / name
+    if name.endswith("m4a"):
+        _write_m4a(path, samples, 44_100)
+    else:
+        soundfile.write(path, samples, 44_100)
+    read = utils.load_audio(path)
+    assert read.dtype == np.float32
+    assert len(read) / RATE == pytest.approx(8, abs=0.15)
+    lossless = utils.librosa.resample(samples, orig_sr=44_100, target_sr=RATE)
+    agreement = np.abs(utils.audio_to_matrix(read).astype(int) - utils.audio_to_matrix(lossless))
+    assert np.median(agreement) < 16
+
+
+def test_wav_is_read_exactly_as_librosa_reads_it(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.stack([_music(4, 32_000), _music(4, 32_000, 1)], axis=1), 32_000)
+    assert np.array_equal(utils.load_audio(tmp_path / "a.wav"), utils.librosa.load(tmp_path / "a.wav")[0])
+
+
+def test_six_channels_at_96_khz_are_read(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.tile(_music(4, 96_000)[:, None], 6), 96_000)
+    assert len(utils.load_audio(tmp_path / "a.wav")) == pytest.approx(4 * RATE, abs=2)
+
+
+def _bad_songs(folder):
+    good = _music(5)
+    soundfile.write(folder / "whole.mp3", good, RATE)
+    data = (folder / "whole.mp3").read_bytes()
+    (folder / "whole.mp3").unlink()
+    (folder / "empty.mp3").write_bytes(b"")
+    (folder / "text.mp3").write_text("lyrics only")
+    (folder / "cut.mp3").write_bytes(data[:200])
+    (folder / "folder.mp3").mkdir()
+    soundfile.write(folder / "short.wav", good[: RATE // 5], RATE)
+    soundfile.write(folder / "silent.wav", np.zeros(5 * RATE), RATE)
+    broken = good.copy()
+    broken[1000] = np.nan
+    soundfile.write(folder / "nan.wav", broken, RATE, subtype="FLOAT")
+    (folder / "no header.wav").write_bytes(np.random.default_rng(0).bytes(5000))
+    (folder / "picture.png").write_bytes(b"\x89PNG\r\n")
+
+
+def test_bad_songs_get_a_sentence_each_and_the_others_an_answer(tmp_path):
+    _bad_songs(tmp_path)
+    soundfile.write(tmp_path / "good (rock).ogg", _music(10), RATE)
+    results = utils.classify_songs(utils.find_songs(tmp_path), _Model(), whole=True)
+    assert len(results) == 10
+    for result in results:
+        if result.song.path.name == "good (rock).ogg":
+            assert result.genre in utils.GENRES
+            assert result.song.genre == "rock"
+        else:
+            assert result.genre is None
+            assert result.song.path.name in result.song.note
+            assert "\n" not in result.song.note
+    table = utils.song_table(results)
+    assert (table["note"] != "").sum() == 9
+
+
+def test_windows_cover_a_song_and_leave_silence_out():
+    song = np.concatenate([np.zeros(20 * RATE), _music(100), np.zeros(40 * RATE)]).astype(np.float32)
+    starts, windows = utils.song_windows(song)
+    assert windows.shape[1:] == (utils.MEL_BINS, utils.COLUMNS)
+    assert starts.min() == pytest.approx(20, abs=1.5)
+    assert starts.max() + utils.CLIP_SECONDS == pytest.approx(120, abs=1.5)
+    assert np.diff(starts).max() <= 15.1
+
+
+def test_a_window_is_drawn_as_if_it_had_been_cut_out():
+    song = _music(90)
+    starts, windows = utils.song_windows(song)
+    first = round(starts[1] * RATE)
+    alone = utils.audio_to_matrix(song[first : first + utils.CLIP_SAMPLES])
+    assert (alone == windows[1])[:, 2:-2].mean() > 0.999
+
+
+def test_a_short_song_is_one_window():
+    starts, windows = utils.song_windows(_music(12))
+    assert starts.tolist() == [0]
+    assert np.array_equal(windows[0], utils.audio_to_matrix(_music(12)))
+
+
+@pytest.mark.parametrize(
+    ("name", "genre"),
+    [
+        ("Hip-Hop/Rap", "hiphop"),
+        ("Hip Hop", "hiphop"),
+        ("Rock & Roll", "rock"),
+        ("Smooth Jazz", "jazz"),
+        ("Musik: Klassik", None),
+        ("Heavy Metal", "metal"),
+        ("Rhythm & Blues", None),
+        ("R&B/Soul", None),
+        ("Pop/Rock", None),
+        ("Country Gospel", None),
+        ("", None),
+        ("Reggae", "reggae"),
+    ],
+)
+def test_genres_of_shops_are_mapped_only_where_that_is_plain(name, genre):
+    assert utils.map_genre(name) == genre
+
+
+def test_labels_come_from_table_name_or_folder(tmp_path):
+    for name in ("a.mp3", "b (disco).mp3", "jazz/c.mp3", "rock/d (Live).mp3", "e (Soul).mp3", "f.mp3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    (tmp_path / "songs.csv").write_text("file,title,genre\na.mp3,First,Hip-Hop/Rap\ngone.mp3,Gone,pop\n")
+    songs = {song.path.name: song for song in utils.find_songs(tmp_path)}
+    assert {name: song.genre for name, song in songs.items()} == {
+        "a.mp3": "hiphop",
+        "b (disco).mp3": "disco",
+        "c.mp3": "jazz",
+        "d (Live).mp3": "rock",
+        "e (Soul).mp3": None,
+        "f.mp3": None,
+        "gone.mp3": None,
+    }
+    assert songs["a.mp3"].title == "First"
+    assert "Soul" in songs["e (Soul).mp3"].note
+    assert "no such file" in songs["gone.mp3"].note
+
+
+def test_missing_empty_and_foreign_folders_are_named(tmp_path):
+    with pytest.raises(utils.InputError, match="does not exist"):
+        utils.find_songs(tmp_path / "nowhere")
+    with pytest.raises(utils.InputError, match="No songs"):
+        utils.find_songs(tmp_path)
+    (tmp_path / "songs.csv").write_text("name;genre\na.mp3;rock\n")
+    with pytest.raises(utils.InputError, match="'file'"):
+        utils.find_songs(tmp_path)
+
+
+def test_a_picture_of_another_tool_is_refused_by_name(tmp_path):
+    utils.Image.new("RGB", (432, 288), "navy").save(tmp_path / "at last (blues).png")
+    (result,) = utils.classify_songs(utils.find_songs(tmp_path), _Model())
+    assert result.genre is None
+    assert "at last (blues).png" in result.song.note
+
+
+def test_a_result_prints_well_and_scores_count(small_set, tmp_path):
+    clip = next((small_set / "Data/genres_original/rock").glob("*.wav"))
+    shutil.copy(clip, tmp_path / "one (rock).wav")
+    result = utils.classify_song(tmp_path / "one (rock).wav", _Model(), whole=True)
+    assert result.genre in repr(result)
+    assert "%" in repr(result)
+    songs = [SimpleNamespace(genre="rock"), SimpleNamespace(genre="pop")]
+    results = [utils.SongResult(song, np.zeros(1), np.eye(10)[[9]], np.eye(10)[9]) for song in songs]
+    assert utils.score_songs(results) == {"total": 2, "correct": 1, "answered": 2, "whole_picture_correct": 1}
+    assert "1 of 2 songs right, 50%" in utils.score_sentence(utils.score_songs(results))
