@@ -125,7 +125,7 @@ def test_the_published_split_has_its_published_sizes(gtzan, tmp_path):
     split = utils.fault_filtered_split(pictures, tracks)
     assert (len(split.train), len(split.validation), len(split.test)) == (442, 197, 290)
     folds = [utils.artist_fold_split(pictures, tracks, fold) for fold in (1, 2, 3)]
-    assert sum(len(fold.test) for fold in folds) == 948
+    assert sum(len(fold.test) for fold in folds) == 948 - 1  # jazz00054 has no picture
     assert all(not set(fold.train) & set(fold.test) for fold in folds)
     assert len(utils.twin_table(pictures)) == 14
 

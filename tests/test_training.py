@@ -26,7 +26,7 @@ def pictures(small_set, tmp_path_factory):
 
 def _network(seed: int = 0) -> utils.GenreNetwork:
     torch.manual_seed(seed)
-    return utils.GenreNetwork(widths=(8, 8, 8, 16))
+    return utils.GenreNetwork(widths=(8, 8, 8, 16), masks=1)
 
 
 def test_the_reference_sees_the_very_picture(pictures):
@@ -69,11 +69,11 @@ def test_random_crops_are_pieces_of_the_picture():
 
 def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     split = utils.random_split(pictures, 0)
-    recipe = replace(QUICK, epochs=12, plain_every=12, batch_size=16)
+    recipe = replace(QUICK, epochs=25, plain_every=25, batch_size=7, mixup=0)
     curves = [utils.train_network(_network(), pictures, split, recipe, seed=1) for _ in range(2)]
     pd.testing.assert_frame_equal(curves[0], curves[1])
     assert curves[0]["loss"].iloc[-1] < curves[0]["loss"].iloc[0]
-    assert curves[0]["train_plain"].iloc[-1] > 0.2
+    assert curves[0]["train_plain"].iloc[-1] > 0.3
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(pictures, tmp_path, monkeypatch):

@@ -1,0 +1,968 @@
+"""The demo band: songs in ten genres, composed in code, so that the project runs where GTZAN is not at hand.
+
+A song comes to be in four steps, and each can be heard and read by itself:
+
+    cast_band    draws the traits of a song from the table STYLES: tempo, swing, instruments, grooves, form
+    compose      lets drummer, bassist, comping players and melodist play the form bar by bar, as MIDI notes
+    render       plays the notes on the General MIDI soundfont that pretty_midi brings along
+    master       gives the recording its sound: old or new, dark or bright, clean or driven
+
+No trait tells a genre by itself, as in life: tempos and instruments are shared, and a song borrows some traits
+from a neighbour (NEIGHBOURS), so that a rock song may shuffle and a jazz tune may go straight.
+
+Patterns are written as one bar of 4/4 in columns: 16 columns are sixteenths, 12 are triplets, 8 are eighths.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from functools import cache, lru_cache
+from pathlib import Path
+
+import joblib
+import matplotlib.pyplot as plt
+import midirenderer
+import numpy as np
+import pandas as pd
+import pretty_midi
+import seaborn as sns
+import soundfile
+from IPython.display import Audio
+from matplotlib.figure import Figure
+from scipy.fft import irfft, next_fast_len, rfft
+from scipy.signal import resample_poly
+from tqdm.auto import tqdm
+
+import utils
+
+SAMPLE_RATE = utils.SAMPLE_RATE  # Hz
+VERSION = 1  # part of the stamp: a new number makes every machine compose its demo set anew
+
+# ---------------------------------------------------------------------------------------------------------
+# 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms
+# ---------------------------------------------------------------------------------------------------------
+
+DRUM_KEYS = {
+    "kick": 36, "rim": 37, "snare": 38, "clap": 39, "closed": 42, "pedal": 44, "open": 46, "ride": 51, "crash": 49,
+    "low tom": 45, "mid tom": 47, "high tom": 50, "tambourine": 54, "cowbell": 56, "shaker": 70, "conga": 63,
+    "low conga": 64, "swish": 40,
+}  # fmt: skip
+LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
+
+# fmt: off
+GROOVES = {
+    "none":          {},
+    "rock":          {"kick": "X.......X.x.....", "snare": "....X.......X...", "closed": "x.x.x.x.x.x.x.x."},
+    "rock ride":     {"kick": "X..x....X..x....", "snare": "....X.......X..o", "ride":   "x.x.x.x.x.x.x.x."},
+    "rock open":     {"kick": "X.....x.X.......", "snare": "....X.......X...", "open":   "x...x...x...x..."},
+    "half time":     {"kick": "X.........x.....", "snare": "........X.......", "closed": "x.x.x.x.x.x.x.x."},
+    "ballad":        {"kick": "X.......x.......", "rim":   "....x.......x...", "closed": "x.o.x.o.x.o.x.o."},
+    "train":         {"kick": "X...x...X...x...", "snare": "ooXoooXoooXoooXo"},
+    "two beat":      {"kick": "X.......X.......", "rim":   "....X.......X...", "closed": "..x...x...x...x."},
+    "shuffle":       {"kick": "X.....X.....", "snare": "...X.....X..", "closed": "x.xx.xx.xx.x"},
+    "shuffle ride":  {"kick": "X.....x..x..", "snare": "...X.....X.o", "ride":   "x.xx.xx.xx.x"},
+    "slow blues":    {"kick": "X.....X....x", "snare": "...X.....X..", "closed": "xoxxoxxoxxox"},
+    "jazz swing":    {"ride": "x..x.xx..x.x", "pedal": "...x.....x..", "kick": "o..o..o..o..", "snare": "........o..."},
+    "brushes":       {"swish": "o..x..o..x..", "pedal": "...x.....x..", "ride":  "o..o.oo..o.o"},
+    "jazz jump":     {"ride": "x..x.xx..x.x", "snare": "...x.....X..", "kick":   "X.....X....."},
+    "bossa":         {"kick": "x..xx..xx..xx..x", "rim":   "x..x..x...x..x..", "closed": "x.x.x.x.x.x.x.x."},
+    "disco":         {"kick": "X...X...X...X...", "snare": "....X.......X...", "open":   "..x...x...x...x."},
+    "disco 16":      {"kick": "X...X...X...X...", "clap":  "....X.......X...", "closed": "xxoxxxoxxxoxxxox"},
+    "disco shaker":  {"kick": "X...X...X...X...", "snare": "....X.......X..o", "open":   "..x...x...x...x.",
+                      "tambourine": "o.x.o.x.o.x.o.x.", "conga": "..x..x....x..x.."},
+    "pop":           {"kick": "X.....x.X.....x.", "clap":  "....X.......X...", "closed": "x.x.x.x.x.x.x.x."},
+    "pop four":      {"kick": "X...X...X...X...", "clap":  "....X.......X...", "shaker": "x.xxx.xxx.xxx.xx"},
+    "pop light":     {"kick": "X.....x...x.....", "rim":   "....x.......x...", "shaker": "x.x.x.x.x.x.x.x."},
+    "break":         {"kick": "X.X.......XX....", "snare": "....X..o.o..X..o", "closed": "x.x.x.x.x.x.x.x."},
+    "boom bap":      {"kick": "X......X..X.....", "snare": "....X.......X...", "closed": "x.x.x.xxx.x.x.x."},
+    "trap":          {"kick": "X.....X...X..X..", "clap":  "........X.......", "closed": "x.xxx.x.xxxxx.xx"},
+    "one drop":      {"kick": "........X.......", "rim":   "........X.......", "closed": "x.x.x.x.x.x.x.x."},
+    "rockers":       {"kick": "X...x...X...x...", "rim":   "........X.......", "closed": "x.x.x.x.x.xxx.x."},
+    "steppers":      {"kick": "X...X...X...X...", "snare": "........X.......", "closed": "..x...x...x...x."},
+    "double bass":   {"kick": "xxxxxxxxxxxxxxxx", "snare": "....X.......X...", "ride":   "x...x...x...x..."},
+    "gallop":        {"kick": "x.xxx.xxx.xxx.xx", "snare": "....X.......X...", "open":   "x...x...x...x..."},
+    "blast":         {"kick": "x.x.x.x.x.x.x.x.", "snare": ".x.x.x.x.x.x.x.x", "crash":  "x.......x......."},
+}
+
+# 0-9 t e: semitones above the root of the chord, u: its octave, n: one step from the next root, -: hold the note
+BASS_LINES = {
+    "walk":       ["0---4---7---n---", "0---4---7---9---", "u---t---7---n---"],
+    "two feel":   ["0-------7-------", "0-------7---n---"],
+    "roots":      ["0.0.0.0.0.0.0.0.", "0.0.0.0.0.0.7.n."],
+    "long":       ["0---------------"],
+    "rock":       ["0--.0-0-..0-0-7-", "0--.0-0-..0-u-n-"],
+    "shuffle":    ["0.04.47.79.9", "0.04.47.79.n"],
+    "boogie":     ["0-4-7-9-t-9-7-4-"],
+    "octaves":    ["0.u.0.u.0.u.0.u."],
+    "disco":      ["0-.u..u.0-.u7.n.", "0.0u..u.0.tu..n."],
+    "one drop":   ["..0-0---..4-7---", "0---..0-....7-n-"],
+    "steady dub": ["0--0--0---7---..", "0-----..0--0--7-"],
+    "break":      ["0-....0-..t-0-..", "0--0....0-..7-t-"],
+    "sub":        ["0---------......", "0-----..0-----n-"],
+    "gallop":     ["0.000.000.000.00"],
+    "pedal":      ["0000000000000000"],
+    "bossa":      ["0-----7-7-----0-"],
+}
+
+# x X: the chord, p P: power chord of root and fifth, r: root below the chord, a: next tone of an arpeggio
+COMPING = {
+    "pad":        ["X---------------"],
+    "halves":     ["X-------x-------"],
+    "quarters":   ["x---x---x---x---"],
+    "eighths":    ["x-x-x-x-x-x-x-x-"],
+    "push":       ["X-----x-----x---", "X-----X---------"],
+    "chops":      ["....x.......x..."],
+    "strum":      ["X---x-x-.-x-x-x-", "X---x-x-x-x-x-xx"],
+    "boom chick": ["r---x---r---x---", "r---x-x-r---x-x-"],
+    "shuffle":    ["p.pp.pp.pp.p", "p.pX.pp.pX.p"],
+    "charleston": ["X-....x---......", "......X-......x-"],
+    "stabs":      ["X-......x-....x-", "..X-......x-x-.."],
+    "skank":      ["..x...x...x...x."],
+    "bubble":     [".xx..xx..xx..xx."],
+    "funk":       ["x.xx..x.x.xx.xx.", "x.x..xx...xx.x.x"],
+    "offbeat":    ["..x-..x-..x-..x-"],
+    "arpeggio":   ["a-a-a-a-a-a-a-a-"],
+    "roll":       ["aaaaaaaaaaaaaaaa"],
+    "triplets":   ["a-a-a-a-a-a-", "aaaaaaaaaaaa"],
+    "alberti":    ["ra-a-ar-a-a-a-ax", "r-a-a-a-r-a-a-a-"],
+    "power":      ["P-p-p-p-P-p-p-p-", "P---p-p---p-p---"],
+    "chug":       ["Ppppppp.Pppp.ppp", "P.ppp.ppP.ppp.P-"],
+    "gallop":     ["P.ppp.ppp.ppp.pp"],
+    "ringing":    ["P---------------"],
+    "stop":       ["X-......X-......", "X-.............."],
+}
+
+# Melodies: columns per bar, share of columns where a note starts, widest step in the scale, share of a note held
+MELODIES = {
+    "song":    (8, 0.45, 2, 0.95),
+    "hook":    (8, 0.60, 3, 0.80),
+    "long":    (4, 0.40, 2, 1.00),
+    "solo":    (8, 0.72, 3, 0.90),
+    "fast":    (16, 0.60, 2, 0.85),
+    "licks":   (8, 0.40, 4, 0.75),
+    "riff":    (16, 0.35, 3, 0.60),
+    "rap":     (16, 0.65, 1, 0.50),
+    "baroque": (16, 0.50, 2, 0.90),
+}
+
+SCALES = {
+    "major":         ([0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]),  # in a major and in a minor key
+    "harmonic":      ([0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 11]),
+    "pentatonic":    ([0, 2, 4, 7, 9],        [0, 3, 5, 7, 10]),
+    "blues":         ([0, 3, 4, 5, 7, 10],    [0, 3, 5, 6, 7, 10]),
+    "modal":         ([0, 2, 4, 5, 7, 9, 10], [0, 2, 3, 5, 7, 9, 10]),
+    "dark":          ([0, 1, 4, 5, 7, 8, 10], [0, 1, 3, 5, 7, 8, 10]),
+}
+
+# One chord a bar. Letters of the order: I intro, A B sections of a chorus, V verse, C chorus, S solo, D breakdown.
+FORMS = {
+    "12-bar blues":  {"order": "AASA", "A": "I7 I7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7"},
+    "quick change":  {"order": "ASSA", "A": "I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7"},
+    "minor blues":   {"order": "ASA",  "A": "im7 im7 im7 im7 ivm7 ivm7 im7 im7 bVI7 V7 im7 V7"},
+    "32-bar AABA":   {"order": "AABA", "A": "iim7 V7 Imaj7 VI7 iim7 V7 Imaj7 Imaj7",
+                      "B": "ivm7 bVII7 Imaj7 Imaj7 vim7 II7 iim7 V7"},
+    "rhythm AABA":   {"order": "AABA", "A": "Imaj7 VI7 iim7 V7 iiim7 VI7 iim7 V7",
+                      "B": "III7 III7 VI7 VI7 II7 II7 V7 V7"},
+    "modal AABA":    {"order": "AABA", "A": "im7 im7 im7 im7 im7 im7 im7 im7",
+                      "B": "iim7 iim7 iim7 iim7 iim7 iim7 iim7 V7"},
+    "three chords":  {"order": "IVCVCSC", "V": "I I IV I I I V V", "C": "IV IV I I V IV I V"},
+    "country tale": {"order": "VVCVSC", "V": "I I IV I I II7 V V", "C": "IV I V I IV I V I"},
+    "rock":          {"order": "IVVCVCSC", "V": "I bVII IV I I bVII IV I", "C": "IV V I I IV V bVII V"},
+    "axis":          {"order": "IVCVCDC", "V": "I V vim IV I V vim IV", "C": "vim IV I V vim IV I V"},
+    "doo-wop":       {"order": "VVCVC", "V": "I vim IV V I vim IV V", "C": "IV V I vim IV V I I"},
+    "minor loop":    {"order": "IVCVCDC", "V": "im bVI bIII bVII im bVI bIII bVII",
+                      "C": "bVI bVII im im bVI bVII im V"},
+    "minor vamp":    {"order": "VVCVD", "V": "im7 im7 ivm7 im7 im7 im7 ivm7 V7", "C": "bVImaj7 bVII im7 im7"},
+    "two chords":    {"order": "IVVCVD", "V": "im7 im7 im7 bVII im7 im7 im7 bVII", "C": "ivm7 ivm7 im7 im7"},
+    "sample loop":   {"order": "IVVDVV", "V": "iim7 V7 Imaj7 vim7", "D": "iim7 V7 Imaj7 vim7"},
+    "major sway":    {"order": "IVVCVC", "V": "I IV I IV I IV I V", "C": "IV V I vim IV V I I"},
+    "riff":          {"order": "IVVCVCDSC", "V": "im im bII im im im bV bII", "C": "im bVI bVII im im bVI bVII V"},
+    "doom":          {"order": "IVDVC", "V": "im im bVI bVII im im bII im", "C": "bVI bVII im im"},
+    "sonata":        {"order": "AABA", "A": "I V7 I IV I iim V7 I", "B": "V II7 V vim iim V7 I V7"},
+    "sequence":      {"order": "AABA", "A": "im ivm bVII bIII bVI iim7b5 V7 im", "B": "bIII bVII ivm im bVI ivm V7 V7"},
+    "canon":         {"order": "AAAB", "A": "I V vim iiim IV I IV V", "B": "iim V7 I vim iim V7 I I"},
+}
+QUALITIES = {
+    "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11),
+    "m7b5": (0, 3, 6, 10),
+}
+DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
+# fmt: on
+
+EXCERPT_SECONDS = 60  # songs shorter than this may start anywhere in their form
+
+# How much of the band plays in a section, from 0 to 1
+ENERGY = {"I": 0.5, "A": 0.85, "B": 0.75, "V": 0.8, "C": 1.0, "S": 0.95, "D": 0.5}
+
+# ---------------------------------------------------------------------------------------------------------
+# 2 The table of genres
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Style:
+    """What a genre's bands choose from. Names stand in one text with commas, the usual ones first."""
+
+    tempo: tuple[int, int]  # beats per minute
+    swing: tuple[float, float]  # place of the off-beat eighth in its beat: 0.5 straight, 0.67 triplet
+    grooves: str
+    kit: str
+    bass: str
+    bass_lines: str
+    chords: str  # the main comping instrument
+    comping: str
+    colour: str  # a second one
+    colour_lines: str
+    lead: str
+    melodies: str
+    scale: str
+    forms: str
+    sound: str  # of SOUNDS
+    keeps: str = ""  # traits that are never borrowed, because listeners would not have it
+
+
+KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "808": 25, "brush": 40}
+
+# fmt: off
+STYLES = {
+    "blues": Style(
+        tempo=(62, 130), swing=(0.60, 0.68), scale="blues", kit="standard, room, brush", sound="vintage, warm, live",
+        grooves="shuffle, slow blues, shuffle ride, rock, brushes, none",
+        bass="Electric Bass (finger), Acoustic Bass", bass_lines="walk, shuffle, boogie, two feel",
+        chords="Electric Guitar (clean), Acoustic Guitar (steel), Acoustic Grand Piano, Overdriven Guitar",
+        comping="shuffle, triplets, quarters, chops",
+        colour="Acoustic Grand Piano, Drawbar Organ, Honky-tonk Piano",
+        colour_lines="triplets, stop, charleston, pad",
+        lead="Harmonica, Electric Guitar (clean), Overdriven Guitar, Tenor Sax", melodies="licks, solo, song",
+        forms="12-bar blues, quick change, minor blues",
+    ),
+    "classical": Style(
+        tempo=(58, 132), swing=(0.50, 0.50), scale="harmonic", kit="standard", sound="hall, clean, vintage",
+        grooves="none", keeps="grooves, swing",
+        bass="Cello, Contrabass, Bassoon", bass_lines="long, two feel, walk",
+        chords="String Ensemble 1, Acoustic Grand Piano, Harpsichord, Orchestral Harp",
+        comping="arpeggio, halves, alberti, pad, quarters",
+        colour="String Ensemble 2, French Horn, Pizzicato Strings, Viola", colour_lines="pad, halves, arpeggio",
+        lead="Violin, Flute, Oboe, Clarinet, Acoustic Grand Piano", melodies="song, long, baroque, solo",
+        forms="sonata, sequence, canon",
+    ),
+    "country": Style(
+        tempo=(78, 148), swing=(0.50, 0.58), scale="pentatonic", kit="standard, room", sound="clean, warm, vintage",
+        grooves="train, two beat, ballad, rock, shuffle",
+        bass="Acoustic Bass, Electric Bass (finger), Electric Bass (pick)", bass_lines="two feel, walk, roots",
+        chords="Acoustic Guitar (steel), Acoustic Guitar (nylon), Electric Guitar (clean)",
+        comping="boom chick, strum, arpeggio",
+        colour="Banjo, Fiddle, Acoustic Guitar (steel), Honky-tonk Piano", colour_lines="roll, offbeat, pad, chops",
+        lead="Fiddle, Harmonica, Banjo, Electric Guitar (clean), Acoustic Guitar (steel)",
+        melodies="song, fast, licks",
+        forms="three chords, country tale, doo-wop, rock",
+    ),
+    "disco": Style(
+        tempo=(108, 132), swing=(0.50, 0.52), scale="modal", kit="standard, electronic, room",
+        sound="clean, bright, live",
+        grooves="disco, disco shaker, disco 16",
+        bass="Electric Bass (finger), Slap Bass 1, Synth Bass 1", bass_lines="octaves, disco",
+        chords="Electric Guitar (muted), Electric Guitar (clean), Clavinet, Electric Piano 1",
+        comping="funk, offbeat, stabs",
+        colour="String Ensemble 1, Synth Strings 1, Brass Section", colour_lines="pad, stabs, halves",
+        lead="String Ensemble 1, Choir Aahs, Synth Choir, Alto Sax, Trumpet", melodies="hook, long, song",
+        forms="minor loop, two chords, axis, minor vamp",
+    ),
+    "hiphop": Style(
+        tempo=(78, 106), swing=(0.50, 0.60), scale="pentatonic", kit="808, electronic, power, standard",
+        sound="bass, warm, bright", grooves="boom bap, break, trap, half time",
+        bass="Synth Bass 1, Synth Bass 2, Fretless Bass, Electric Bass (finger)", bass_lines="sub, break",
+        chords="Electric Piano 1, Acoustic Grand Piano, Synth Strings 1, Electric Guitar (jazz)",
+        comping="stop, charleston, arpeggio, stabs",
+        colour="Orchestra Hit, Vibraphone, Brass Section, Lead 1 (square)", colour_lines="stop, stabs, arpeggio, pad",
+        lead="Lead 6 (voice), Synth Choir, Voice Oohs, Alto Sax", melodies="rap, riff",
+        forms="sample loop, two chords, minor vamp, minor loop",
+    ),
+    "jazz": Style(
+        tempo=(88, 208), swing=(0.58, 0.67), scale="modal", kit="brush, standard", sound="warm, vintage, clean, hall",
+        grooves="jazz swing, brushes, jazz jump, bossa, none",
+        bass="Acoustic Bass, Fretless Bass", bass_lines="walk, two feel, bossa",
+        chords="Acoustic Grand Piano, Electric Guitar (jazz), Vibraphone, Electric Piano 1",
+        comping="charleston, stabs, quarters, pad",
+        colour="Electric Guitar (jazz), Brass Section, Vibraphone, Clarinet",
+        colour_lines="charleston, stop, offbeat, pad",
+        lead="Tenor Sax, Trumpet, Alto Sax, Muted Trumpet, Acoustic Grand Piano", melodies="solo, fast, song",
+        forms="32-bar AABA, rhythm AABA, modal AABA, minor blues, quick change",
+    ),
+    "metal": Style(
+        tempo=(92, 184), swing=(0.50, 0.50), scale="dark", kit="power, room", sound="loud, live",
+        grooves="double bass, gallop, blast, half time, rock open",
+        bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="pedal, gallop, roots",
+        chords="Distortion Guitar, Overdriven Guitar", comping="chug, gallop, power",
+        colour="Distortion Guitar, Overdriven Guitar, Choir Aahs, Synth Strings 1",
+        colour_lines="chug, ringing, power, pad",
+        lead="Distortion Guitar, Overdriven Guitar, Lead 5 (charang), Synth Choir", melodies="fast, riff, rap, long",
+        forms="riff, doom, minor loop",
+    ),
+    "pop": Style(
+        tempo=(84, 130), swing=(0.50, 0.53), scale="major", kit="electronic, 808, standard, room",
+        sound="bright, clean",
+        grooves="pop, pop four, pop light, ballad, rock",
+        bass="Synth Bass 2, Synth Bass 1, Electric Bass (finger), Electric Bass (pick)",
+        bass_lines="roots, long, rock, octaves",
+        chords="Electric Piano 2, Acoustic Grand Piano, Pad 3 (polysynth), Acoustic Guitar (steel)",
+        comping="push, eighths, arpeggio, strum, halves",
+        colour="Pad 2 (warm), Synth Strings 1, Synth Brass 1, Electric Guitar (clean)",
+        colour_lines="pad, arpeggio, push",
+        lead="Voice Oohs, Lead 2 (sawtooth), Lead 1 (square), Choir Aahs", melodies="hook, song, long",
+        forms="axis, doo-wop, minor loop",
+    ),
+    "reggae": Style(
+        tempo=(64, 94), swing=(0.50, 0.62), scale="pentatonic", kit="standard, room, electronic",
+        sound="bass, warm, live",
+        grooves="one drop, rockers, steppers",
+        bass="Electric Bass (finger), Fretless Bass, Synth Bass 1", bass_lines="one drop, steady dub",
+        chords="Electric Guitar (muted), Electric Guitar (clean), Acoustic Grand Piano, Drawbar Organ",
+        comping="skank, chops",
+        colour="Drawbar Organ, Percussive Organ, Clavinet, Brass Section", colour_lines="bubble, stop, pad",
+        lead="Voice Oohs, Trombone, Trumpet, Choir Aahs, Harmonica", melodies="song, long, hook",
+        forms="major sway, two chords, minor vamp, doo-wop",
+    ),
+    "rock": Style(
+        tempo=(92, 160), swing=(0.50, 0.54), scale="blues", kit="room, standard, power", sound="live, clean, loud",
+        grooves="rock, rock open, rock ride, half time, ballad",
+        bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="rock, roots, walk",
+        chords="Overdriven Guitar, Electric Guitar (clean), Distortion Guitar, Acoustic Guitar (steel)",
+        comping="power, strum, eighths, ringing",
+        colour="Rock Organ, Electric Guitar (clean), Overdriven Guitar, Acoustic Grand Piano",
+        colour_lines="push, pad, eighths, arpeggio",
+        lead="Overdriven Guitar, Voice Oohs, Distortion Guitar, Synth Choir", melodies="song, licks, solo, hook",
+        forms="rock, three chords, axis, minor loop",
+    ),
+}
+# fmt: on
+GENRES = tuple(sorted(STYLES))
+
+NEIGHBOURS = {
+    "blues": "jazz, rock, country",
+    "classical": "jazz, pop",
+    "country": "rock, blues, pop",
+    "disco": "pop, hiphop, reggae",
+    "hiphop": "disco, jazz, reggae, pop",
+    "jazz": "blues, classical, hiphop",
+    "metal": "rock, classical",
+    "pop": "disco, rock, country, hiphop",
+    "reggae": "hiphop, pop, rock",
+    "rock": "metal, blues, country, pop",
+}
+BORROW = 0.07  # chance that a trait comes from a neighbour: more of it makes the demo set harder
+HABIT = 1.3  # how much likelier a style's first names are than its last: more of it makes the demo set easier
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 3 Casting: from a style to one band with one song
+# ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Band:
+    """One song's band, every choice made. `traits` holds the drawn names by the field names of Style."""
+
+    genre: str
+    tempo: float  # beats per minute
+    swing: float
+    tonic: int  # 0 is C
+    traits: dict[str, str]
+    volumes: dict[str, int]  # MIDI volume per part, 0-127
+    looseness: float  # standard deviation of the players' timing in seconds
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One bar of the form, as the players see it on their music stand."""
+
+    number: int
+    start: float  # seconds
+    beat: float  # length of a beat in seconds
+    chord: tuple[int, tuple[int, ...]]  # root as pitch class, tones in semitones above the root
+    next_root: int
+    section: str
+    bar_in_section: int
+    is_last: bool  # of its section
+
+    @property
+    def energy(self) -> float:
+        """How much of the band plays, 0 to 1."""
+        return ENERGY[self.section]
+
+
+@dataclass(frozen=True)
+class Event:
+    """One note on the grid of a bar: place and length in beats, before swing and the human touch."""
+
+    pitch: int
+    place: float
+    length: float
+    velocity: float
+
+
+def choose(text: str, rng: np.random.Generator, habit: float = 0.0) -> str:
+    """Draw one name of a comma-separated text; with a `habit` above 0, the first names are likelier."""
+    names = text.split(", ")
+    weights = np.arange(1, len(names) + 1) ** -habit
+    return names[rng.choice(len(names), p=weights / weights.sum())]
+
+
+def cast_band(genre: str, seed: int) -> Band:
+    """Draw the traits of one song: its own style's, or with chance BORROW, trait by trait, a neighbour's.
+
+    Raises ValueError for a genre that the band does not play.
+    """
+    if genre not in STYLES:
+        raise ValueError(f"The demo band does not play '{genre}': choose one of {', '.join(GENRES)}.")
+    rng = np.random.default_rng([seed, GENRES.index(genre)])
+    own, drawn = STYLES[genre], {}
+    for trait in fields(Style):
+        neighbour = STYLES[choose(NEIGHBOURS[genre], rng)]
+        borrows = rng.random() < BORROW and trait.name not in own.keeps
+        drawn[trait.name] = getattr(neighbour if borrows else own, trait.name)
+    swing = rng.uniform(*drawn["swing"])
+    return Band(
+        genre=genre,
+        tempo=rng.uniform(*drawn["tempo"]),
+        swing=swing,
+        tonic=int(rng.integers(12)),
+        traits={name: choose(text, rng, HABIT) for name, text in drawn.items() if isinstance(text, str)},
+        volumes={role: int(np.clip(rng.normal(level, 9), 45, 127)) for role, level in VOLUMES.items()},
+        looseness=rng.uniform(0.002, 0.012),
+    )
+
+
+VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 4 Playing: the form, the grid, the players
+# ---------------------------------------------------------------------------------------------------------
+
+
+def read_chord(symbol: str, tonic: int) -> tuple[int, tuple[int, ...]]:
+    """Read a chord symbol such as `bVII7` in a key: its root as pitch class, and its tones above the root."""
+    numeral = symbol.lstrip("b")
+    degree = max((name for name in DEGREES if numeral.lower().startswith(name)), key=len)
+    root = tonic + DEGREES[degree] - (len(symbol) - len(numeral))
+    return root % 12, QUALITIES[numeral[len(degree) :]]
+
+
+def bars_of(band: Band, seconds: float, rng: np.random.Generator) -> Iterator[Bar]:
+    """Walk through the form, again and again, until the song is `seconds` long or a little longer.
+
+    A short song is an excerpt, as GTZAN's clips are: it starts at any section of the form.
+    """
+    form = FORMS[band.traits["forms"]]
+    rubato = 0.03 if band.traits["grooves"] == "none" else 0.003
+    time, number = 0.0, 0
+    order = form["order"]
+    if seconds < EXCERPT_SECONDS:
+        first = int(rng.integers(len(order)))
+        order = order[first:] + order[:first]
+    while time < seconds:
+        for section in order:
+            symbols = form.get(section, form.get("V", form.get("A"))).split()
+            chords = [read_chord(symbol, band.tonic) for symbol in symbols]
+            for place, chord in enumerate(chords):
+                beat = 60 / band.tempo * rng.normal(1, rubato)
+                following = chords[(place + 1) % len(chords)][0]
+                yield Bar(number, time, beat, chord, following, section, place, place == len(chords) - 1)
+                time, number = time + 4 * beat, number + 1
+                if time >= seconds:
+                    return
+
+
+@cache
+def read_line(line: str) -> list[tuple[float, float, str]]:
+    """Read one bar of a pattern as (place in beats, length in beats, symbol), with `-` holding a note.
+
+    Triplets are put back on the straight grid, because the swing of the song bends all players alike later.
+    """
+    step = 4 / len(line)
+    notes = []
+    for column, symbol in enumerate(line):
+        held = len(line[column + 1 :]) - len(line[column + 1 :].lstrip("-"))
+        if symbol not in ".-":
+            start, end = column * step, (column + 1 + held) * step
+            if len(line) == 12:
+                start, end = bend(start, 2 / 3), bend(end, 2 / 3)
+            notes.append((start, end - start, symbol))
+    return notes
+
+
+def bend(place: float, swing: float, back: bool = True) -> float:
+    """Move a place in beats between the straight and the swung grid; `back` goes from swung to straight."""
+    beat, rest = divmod(place, 1)
+    source, target = (swing, 0.5) if back else (0.5, swing)
+    return beat + (rest / source * target if rest < source else target + (rest - source) / (1 - source) * (1 - target))
+
+
+def in_register(pitch_class: int, lowest: int) -> int:
+    """Give the MIDI pitch of a pitch class within the octave that starts at `lowest`."""
+    return lowest + (pitch_class - lowest) % 12
+
+
+def drummer(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
+    """Play the groove, with a crash where a section starts and a fill where it ends; thin sections keep time only."""
+    groove = GROOVES[band.traits["grooves"]]
+    fill = bool(groove) and bar.is_last and rng.random() < 0.7
+    for name, line in groove.items():
+        if bar.energy < 0.6 and name not in ("closed", "ride", "shaker", "swish", "rim"):
+            continue
+        for place, _, symbol in read_line(line):
+            if (fill and place >= 3 and name != "kick") or rng.random() < 0.03:
+                continue
+            yield Event(DRUM_KEYS[name], place, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * bar.energy))
+    if fill:
+        drums = ["snare", "snare", "mid tom", "low tom"] if rng.random() < 0.6 else ["snare"] * 4
+        for column, name in enumerate(drums):
+            yield Event(DRUM_KEYS[name], 3 + column / 4, 0.25, 80 + 8 * column)
+    if groove and bar.bar_in_section == 0 and bar.energy > 0.9 and rng.random() < 0.7:
+        yield Event(DRUM_KEYS["crash"], 0, 1, 96)
+
+
+SEMITONES = "0123456789teu"
+
+
+def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
+    """Play the bass line under the chord: roots, fifths, walking quarters, or a riff."""
+    if bar.section == "I":
+        return
+    root, tones = bar.chord
+    low = in_register(root, 31 if band.traits["bass"] != "Cello" else 38)
+    for place, length, symbol in read_line(str(rng.choice(BASS_LINES[band.traits["bass_lines"]]))):
+        if symbol == "n":
+            pitch = in_register(bar.next_root, 31) + int(rng.choice([-1, 1, 2]))
+        else:
+            above = SEMITONES.index(symbol)
+            # Lines are written for major chords: the third follows the chord
+            pitch = low + (tones[1] if above == 4 else above)
+        yield Event(pitch, place, 0.92 * length, 92 + 14 * (place == 0))
+
+
+def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterator[Event]:
+    """Play the chords of the bar in the rhythm of a comping pattern; `part` is "chords" or "colour"."""
+    pattern = COMPING[band.traits["comping" if part == "chords" else "colour_lines"]]
+    if part == "colour" and bar.section == "I":
+        return
+    root, tones = bar.chord
+    low = 52 if part == "chords" else 57
+    chord = sorted(in_register(root + tone, low) for tone in tones)
+    power = in_register(root, 38)
+    # The pattern of a bar repeats every two bars, so the ear can hold on to it
+    line = pattern[bar.number % 2 % len(pattern)]
+    for count, (place, length, symbol) in enumerate(read_line(line)):
+        velocity = 102 if symbol in "XP" else 84
+        if symbol == "a":
+            up_and_down = [*chord, chord[0] + 12, *chord[:0:-1]]
+            pitches, length = [up_and_down[count % len(up_and_down)]], max(length, 0.5)
+        elif symbol == "r":
+            pitches = [in_register(root, 40)]
+        else:
+            pitches = [power, power + 7, power + 12] if symbol in "pP" else chord
+        for strum, pitch in enumerate(pitches):
+            yield Event(pitch, place + 0.012 * strum, 0.95 * length, velocity)
+
+
+def make_motif(kind: str, rng: np.random.Generator) -> list[tuple[float, float, int]]:
+    """Invent a motif of two bars: (place in beats, length in beats, step in the scale from the note before)."""
+    columns, density, widest, held = MELODIES[kind]
+    starts = [c for c in range(2 * columns) if rng.random() < density * (1.2 if c % 2 == 0 else 0.7)]
+    if kind in ("song", "licks", "solo", "hook"):  # singers and horns breathe
+        starts = [c for c in starts if c < 1.6 * columns]
+    ends = [*starts[1:], 2 * columns][: len(starts)]
+    step = 4 / columns
+    return [
+        (a * step, min(held * (b - a) * step, 3), int(rng.integers(-widest, widest + 1)))
+        for a, b in zip(starts, ends, strict=True)
+    ]
+
+
+def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, list]) -> Iterator[Event]:
+    """Sing or solo: a motif a, its repeat, a contrast b, and a again, led towards chord tones on strong beats."""
+    kind = band.traits["melodies"]
+    if bar.section in "ID" and rng.random() < 0.7:
+        return
+    if bar.section == "S":
+        kind = "solo" if kind in ("song", "hook", "long", "licks") else kind
+    phrase = bar.bar_in_section // 2 % 4
+    letter = f"{bar.section} {'b' if phrase == 2 else 'a'} {kind}"
+    if letter not in motifs:
+        motifs[letter] = make_motif(kind, rng)
+    minor = FORMS[band.traits["forms"]].get("V", FORMS[band.traits["forms"]].get("A", "I")).startswith("im")
+    scale = SCALES[band.traits["scale"]][int(minor)]
+    lowest = 57 if band.traits["lead"] in ("Trombone", "Cello", "Tenor Sax", "Distortion Guitar") else 64
+    ladder = [p for p in range(lowest, lowest + 20) if (p - band.tonic) % 12 in scale]
+    chord_tones = {(bar.chord[0] + tone) % 12 for tone in bar.chord[1]}
+    rung = len(ladder) // 2 + phrase % 2
+    for place, length, step in motifs[letter]:
+        rung = min(max(rung + step, 0), len(ladder) - 1)
+        pitch = ladder[rung]
+        if place % 2 == 0 and kind != "rap":
+            pitch = min(range(lowest, lowest + 20), key=lambda p: (p % 12 not in chord_tones, abs(p - pitch)))
+        if 0 <= place - 4 * (bar.bar_in_section % 2) < 4:
+            inside = place - 4 * (bar.bar_in_section % 2)
+            if band.traits["scale"] == "blues" and length > 0.5 and rng.random() < 0.3:
+                yield Event(pitch - 1, inside, 0.12, 80)  # a blue note slides in from below
+                inside, length = inside + 0.1, length - 0.1
+            yield Event(pitch, inside, length, 92 + 10 * (place % 1 == 0))
+
+
+def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
+    """Compose a song of `seconds` seconds in a genre: the same seed gives the same song, another gives another.
+
+    Gives MIDI with one track per player; the tracks are named drums, bass, chords, colour and lead.
+    Raises ValueError for an unknown genre.
+    """
+    band = cast_band(genre, seed)
+    rng = np.random.default_rng([seed, GENRES.index(genre), 1])
+    midi = pretty_midi.PrettyMIDI(initial_tempo=band.tempo)
+    tracks = {}
+    for role in VOLUMES:
+        is_drum = role == "drums"
+        name = band.traits["kit" if is_drum else role]
+        program = KITS[name] if is_drum else pretty_midi.instrument_name_to_program(name)
+        tracks[role] = pretty_midi.Instrument(program, is_drum, role)
+        tracks[role].control_changes.append(pretty_midi.ControlChange(7, band.volumes[role], 0))
+    motifs: dict[str, list] = {}
+    for bar in bars_of(band, seconds, rng):
+        players = {
+            "drums": drummer(band, bar, rng),
+            "bass": bassist(band, bar, rng),
+            "chords": comper(band, bar, rng, "chords"),
+            "colour": comper(band, bar, rng, "colour"),
+            "lead": melodist(band, bar, rng, motifs),
+        }
+        for role, events in players.items():
+            notes = [note for event in events if (note := humanise(band, bar, event, rng)).start < seconds]
+            tracks[role].notes.extend(notes)
+    midi.instruments.extend(track for track in tracks.values() if track.notes)
+    return midi
+
+
+def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pretty_midi.Note:
+    """Place an event of the grid in time: swing it, and let the player be a little early, late, loud or soft."""
+    start = bar.start + bar.beat * bend(event.place, band.swing, back=False) + rng.normal(0, band.looseness)
+    start = max(start, 0.0)
+    end = start + max(bar.beat * event.length, 0.05)
+    velocity = min(max(round(event.velocity * rng.normal(1, 0.07)), 20), 127)
+    return pretty_midi.Note(velocity, event.pitch, start, end)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 5 Sound: a sampler on a soundfont, and the mastering
+# ---------------------------------------------------------------------------------------------------------
+
+SOUNDFONT_RATE = 48_000  # Hz, midirenderer's fixed rate
+NOTE_SECONDS = 2.0  # longest recorded note
+RELEASE_SECONDS = 0.08
+SEMITONES_PER_RECORDING = 3  # one recording serves a pitch and its two neighbours
+
+
+@cache
+def _soundfont() -> bytes:
+    return (Path(pretty_midi.__file__).parent / "TimGM6mb.sf2").read_bytes()
+
+
+@lru_cache(maxsize=600)  # some 100 MB
+def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
+    """Record one note of an instrument with midirenderer: mono float32 at 22 050 Hz, at most NOTE_SECONDS long.
+
+    A song has thousands of notes but few different ones. To record each once and lay the recordings over one
+    another, as a sampler does, is ten times faster than to synthesise every song from its first to its last note.
+    """
+    midi = pretty_midi.PrettyMIDI()
+    midi.instruments.append(pretty_midi.Instrument(program, is_drum))
+    midi.instruments[0].notes.append(pretty_midi.Note(100, pitch, 0, NOTE_SECONDS / 2 if is_drum else NOTE_SECONDS))
+    file = io.BytesIO()
+    midi.write(file)
+    wave, _ = soundfile.read(io.BytesIO(midirenderer.render_wave_from(_soundfont(), file.getvalue())), dtype="float32")
+    samples = resample_poly(wave.mean(axis=1), SAMPLE_RATE // 150, SOUNDFONT_RATE // 150).astype(np.float32)
+    loud = np.flatnonzero(np.abs(samples) > 0.002 * np.abs(samples).max())
+    samples = samples[: loud[-1] + 1] if len(loud) else samples[:1]
+    # Soft instruments and cymbals are brought nearer to loud ones, so that each can be heard in a mix
+    if is_drum:
+        return samples * (0.2 / max(float(np.abs(samples).max()), 1e-4)) ** 0.85
+    return samples * (0.02 / max(float(np.sqrt(np.mean(samples[:8000] ** 2))), 1e-4)) ** 0.7
+
+
+def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
+    """Give a note of any pitch, float32 at 22 050 Hz, by playing the nearest recording faster or slower."""
+    if is_drum:
+        return record_note(program, pitch, is_drum)
+    nearest = SEMITONES_PER_RECORDING * round(pitch / SEMITONES_PER_RECORDING)
+    samples = record_note(program, nearest, is_drum)
+    if pitch == nearest:
+        return samples
+    positions = np.arange(0, len(samples) - 1, 2 ** ((pitch - nearest) / 12))
+    return np.interp(positions, np.arange(len(samples)), samples).astype(np.float32)
+
+
+def render(midi: pretty_midi.PrettyMIDI, seconds: float | None = None) -> np.ndarray:
+    """Play MIDI on the soundfont: mono float32 samples at 22 050 Hz, the loudest at 0.9.
+
+    `seconds` sets the length; without it the sound ends one second after the last note. Silence stays silence.
+    """
+    length = round((midi.get_end_time() + 1 if seconds is None else seconds) * SAMPLE_RATE)
+    samples = np.zeros(length + 1, np.float32)
+    fade = np.linspace(1, 0, round(RELEASE_SECONDS * SAMPLE_RATE), dtype=np.float32) ** 2
+    for track in midi.instruments:
+        volume = next((c.value for c in track.control_changes if c.number == 7), 100) / 127
+        recordings: dict[int, np.ndarray] = {}
+        for note in track.notes:
+            if note.pitch not in recordings:
+                recordings[note.pitch] = pitched_note(track.program, note.pitch, track.is_drum)
+            start = round(note.start * SAMPLE_RATE)
+            sound = recordings[note.pitch]
+            if not track.is_drum:
+                held = round((note.end - note.start) * SAMPLE_RATE)
+                sound = sound[: held + len(fade)].copy()
+                tail = sound[held:]
+                tail *= fade[: len(tail)]
+            sound = sound[: max(0, length - start)]
+            samples[start : start + len(sound)] += volume**2 * (note.velocity / 127) ** 1.5 * sound
+    samples = samples[:length]
+    return 0.9 * samples / max(float(np.abs(samples).max(initial=0)), 1e-6)
+
+
+@dataclass(frozen=True)
+class Sound:
+    """How a recording sounds: band limits in Hz, tilt in dB per octave, drive into saturation, share of the room."""
+
+    low_cut: float
+    high_cut: float
+    tilt: float
+    drive: float
+    room: float
+
+
+SOUNDS = {
+    "vintage": Sound(low_cut=90, high_cut=5_500, tilt=-0.5, drive=1.6, room=0.15),
+    "warm": Sound(low_cut=40, high_cut=8_000, tilt=-1.0, drive=1.3, room=0.15),
+    "clean": Sound(low_cut=30, high_cut=11_000, tilt=0.0, drive=1.0, room=0.10),
+    "live": Sound(low_cut=50, high_cut=10_000, tilt=0.3, drive=2.2, room=0.30),
+    "hall": Sound(low_cut=40, high_cut=9_500, tilt=0.0, drive=0.8, room=0.45),
+    "bright": Sound(low_cut=40, high_cut=11_000, tilt=1.2, drive=1.8, room=0.10),
+    "loud": Sound(low_cut=40, high_cut=11_000, tilt=1.0, drive=3.5, room=0.10),
+    "bass": Sound(low_cut=25, high_cut=9_000, tilt=-1.3, drive=1.8, room=0.08),
+}
+
+
+def master(samples: np.ndarray, sound: str, seed: int) -> np.ndarray:
+    """Give dry samples the sound of a recording: room, tone, saturation; float32, same length, the loudest at 0.9.
+
+    `sound` is a name in SOUNDS, and `seed` varies it. Raises KeyError for another name.
+    """
+    rng = np.random.default_rng([seed, 2])
+    chosen = SOUNDS[sound]
+    size = next_fast_len(len(samples) + SAMPLE_RATE, real=True)
+    frequency = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 10).astype(np.float32)
+    tilt = chosen.tilt + rng.normal(0, 0.5)
+    high_cut = chosen.high_cut * rng.uniform(0.75, 1.2)
+    curve = (frequency / 1000) ** (tilt / 6.02) / np.sqrt(1 + (chosen.low_cut / frequency) ** 4)
+    curve /= np.sqrt(1 + (frequency / high_cut) ** 8)
+    decay = np.arange(SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE / rng.uniform(0.05, 0.2)
+    echo = np.exp(-decay) * rng.standard_normal(SAMPLE_RATE, dtype=np.float32)
+    echo *= chosen.room * rng.uniform(0.4, 1.6) / np.sqrt(np.sum(echo**2))
+    echo[0] += 1
+    wet = irfft(rfft(samples, size) * rfft(echo, size) * curve, size)[: len(samples)]
+    level = np.sqrt(np.mean(wet**2)) + 1e-9
+    driven = np.tanh(wet / level * 0.25 * chosen.drive * rng.uniform(0.7, 1.4))
+    return (0.9 * driven / max(float(np.abs(driven).max()), 1e-6)).astype(np.float32)
+
+
+def song(genre: str, seed: int, seconds: float = 30.0) -> np.ndarray:
+    """Compose, render and master a song: mono float32 samples at 22 050 Hz, exactly `seconds` long.
+
+    The same seed gives the same samples. Raises ValueError for an unknown genre.
+    """
+    dry = render(compose(genre, seed, seconds), seconds)
+    return master(dry, cast_band(genre, seed).traits["sound"], seed)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 6 The demo set on disk
+# ---------------------------------------------------------------------------------------------------------
+
+STAMP = "demo.json"
+SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips, so no song was ever in training
+FORMATS = ("mp3", "ogg", "flac", "wav")
+WAVES_PER_GENRE = 2
+TITLE_WORDS = (
+    "Amber, Borrowed, Distant, Early, Golden, Hidden, Late, Little, Lost, Northern, Open, Paper, Quiet, Second, Slow",
+    "Avenue, Bridge, Corner, Garden, Harbour, Hour, Letter, Morning, Orchard, Platform, River, Room, Season, Summer",
+)
+
+
+def make_demo_set(
+    folder: str | Path,
+    clips_per_genre: int = 30,
+    seed: int = 0,
+    song_seconds: tuple[float, float] = (120, 240),
+    songs_per_genre: int = 2,
+    progress: bool = True,
+) -> dict:
+    """Play and draw the demo set into `folder`, in GTZAN's layout, and give its stamp.
+
+    Data/images_original/<genre>/<genre>000NN.png   spectrogram pictures of 30 s clips
+    Data/genres_original/<genre>/<genre>.000NN.wav  the sound of the first two of each genre, 16 bit
+    songs/                                          whole songs in four formats, and songs.csv: file, title, genre
+    demo.json                                       the stamp: version, seed and sizes; written last
+
+    A set with the same stamp is left as it is, at once. A new one is made in a folder beside and then moved, so a run
+    that is interrupted leaves nothing half-written behind. The backend of joblib is the caller's choice. Raises
+    ValueError for sizes that are not positive.
+    """
+    if clips_per_genre < 1 or songs_per_genre < 1 or not 0 < song_seconds[0] <= song_seconds[1]:
+        raise ValueError("The demo set needs at least one clip and one song per genre, and songs of some length.")
+    folder = Path(folder)
+    stamp = {
+        "version": VERSION,
+        "seed": seed,
+        "clips_per_genre": clips_per_genre,
+        "songs_per_genre": songs_per_genre,
+        "song_seconds": list(song_seconds),
+    }
+    if read_stamp(folder) == stamp:
+        return stamp
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(folder)
+    workshop = folder / f".making-{uuid.uuid4().hex[:8]}"
+    songs = plan_songs(seed, song_seconds, songs_per_genre)
+    try:
+        # One job per genre, because each process records by itself the instruments that it needs
+        genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)
+        joblib.Parallel(n_jobs=-1, pre_dispatch="n_jobs")(
+            joblib.delayed(make_genre)(workshop, genre, clips_per_genre, seed, songs) for genre in genres
+        )
+        table = pd.DataFrame([row for row, _, _ in songs], columns=["file", "title", "genre"])
+        table.to_csv(workshop / "songs" / "songs.csv", index=False)
+        if read_stamp(folder) != stamp:  # else another run made the same set in the meantime
+            (folder / STAMP).unlink(missing_ok=True)
+            for part in ("Data", "songs"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+                (workshop / part).rename(folder / part)
+            with utils.replacing(folder / STAMP) as temporary:
+                temporary.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+    finally:
+        shutil.rmtree(workshop, ignore_errors=True)
+    return stamp
+
+
+def read_stamp(folder: Path) -> dict | None:
+    """Read the stamp of a finished demo set, or give None."""
+    try:
+        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove the workshops of interrupted runs; one younger than an hour may still be at work and stays."""
+    for leftover in folder.glob(".making-*"):
+        if time.time() - leftover.stat().st_mtime > 3600:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def make_genre(workshop: Path, genre: str, clips: int, seed: int, songs: list[tuple[dict, float, int]]) -> None:
+    """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its planned songs."""
+    images, waves, whole = (
+        workshop / part for part in (f"Data/images_original/{genre}", f"Data/genres_original/{genre}", "songs")
+    )
+    for part in (images, waves, whole):
+        part.mkdir(parents=True, exist_ok=True)
+    for number in range(clips):
+        samples = song(genre, 1000 * seed + number, utils.CLIP_SECONDS)
+        if number < WAVES_PER_GENRE:
+            wave = waves / f"{genre}.{number:05d}.wav"
+            write_audio(wave, samples)
+            samples = utils.load_audio(wave)  # 16 bits are a little coarser, and picture and sound must agree
+        utils.matrix_to_picture(utils.audio_to_matrix(samples)).save(images / f"{genre}{number:05d}.png")
+    for row, seconds, song_seed in songs:
+        if row["genre"] == genre:
+            write_audio(whole / row["file"], song(genre, song_seed, seconds))
+
+
+def plan_songs(seed: int, song_seconds: tuple[float, float], songs_per_genre: int) -> list[tuple[dict, float, int]]:
+    """Plan the whole songs: row of songs.csv, seconds and seed of each. No title or file name tells a genre."""
+    rng = np.random.default_rng([seed, 3])
+    first, second = (words.split(", ") for words in TITLE_WORDS)
+    pairs = rng.permutation(len(first) * len(second))
+    genres = rng.permutation(np.repeat(GENRES, songs_per_genre))
+    plan = []
+    for number, (genre, pair) in enumerate(zip(genres, np.resize(pairs, len(genres)), strict=True)):
+        title = f"{first[pair // len(second)]} {second[pair % len(second)]}"
+        file = f"{number + 1:02d}_{title.lower().replace(' ', '_')}.{FORMATS[number % len(FORMATS)]}"
+        row = {"file": file, "title": title, "genre": str(genre)}
+        plan.append((row, round(rng.uniform(*song_seconds), 1), SONG_SEEDS + 1000 * seed + number))
+    return plan
+
+
+def write_audio(path: Path, samples: np.ndarray) -> None:
+    """Write mono samples at 22 050 Hz in the format that the suffix names: .wav (16 bit), .flac, .ogg or .mp3."""
+    with soundfile.SoundFile(path, "w", samplerate=SAMPLE_RATE, channels=1) as file:
+        for start in range(0, len(samples), SAMPLE_RATE):  # in blocks, because long ones overrun the OGG encoder
+            file.write(samples[start : start + SAMPLE_RATE])
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 7 Looking and listening
+# ---------------------------------------------------------------------------------------------------------
+
+
+def describe(genre: str, seed: int) -> pd.Series:
+    """Give the band of a song as a table of its traits: tempo, swing, instruments, patterns, form, sound."""
+    band = cast_band(genre, seed)
+    numbers = {"tempo": f"{band.tempo:.0f} beats per minute", "swing": f"{band.swing:.2f}"}
+    return pd.Series({**numbers, **{k: v for k, v in band.traits.items() if k != "keeps"}}, name=f"{genre} {seed}")
+
+
+def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
+    """Give a player for the first seconds of mono samples; it carries them as MP3, about 5 kB a second."""
+    file = io.BytesIO()
+    soundfile.write(file, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="MP3", compression_level=0.8)
+    return Audio(file.getvalue(), rate=SAMPLE_RATE)
+
+
+def plot_song(samples: np.ndarray, title: str) -> Figure:
+    """Draw mono samples at 22 050 Hz as a spectrogram, the way the pictures show them."""
+    figure, axes = plt.subplots(figsize=(7.2, 2.6), layout="constrained")
+    image = utils.draw_spectrogram(axes, utils.audio_to_matrix(samples), len(samples) / SAMPLE_RATE, title)
+    figure.colorbar(image, ax=axes, label="dB below the loudest point")
+    return figure
+
+
+def plot_grooves(names: list[str], title: str) -> Figure:
+    """Draw one bar of some drum grooves as grids: drums by beats, the size of a mark is the loudness of a stroke."""
+    figure, grid = plt.subplots(1, len(names), figsize=(3 * len(names), 2.4), layout="constrained")
+    for axes, name in zip(np.atleast_1d(grid), names, strict=True):
+        for row, line in enumerate(GROOVES[name].values()):
+            columns = [c for c, symbol in enumerate(line) if symbol in LOUDNESS]
+            sizes = [LOUDNESS[line[c]] for c in columns]
+            axes.scatter(1 + 4 * np.array(columns) / len(line), [row] * len(columns), sizes, "C0", "s")
+        axes.set(title=name, xlabel="beat", xlim=(0.8, 5), xticks=range(1, 5), ylim=(-0.6, len(GROOVES[name]) - 0.4))
+        axes.set_yticks(range(len(GROOVES[name])), list(GROOVES[name]))
+        axes.grid(axis="x", alpha=0.4)
+    figure.suptitle(title)
+    return figure
+
+
+def plot_notes(midi: pretty_midi.PrettyMIDI, title: str) -> Figure:
+    """Draw the notes of a song over time, one colour for each player; drums are left out, they have no pitch."""
+    figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
+    players = [track for track in midi.instruments if not track.is_drum]
+    for track, colour in zip(players, sns.color_palette("colorblind"), strict=False):
+        starts, ends = (np.array([getattr(note, end) for note in track.notes]) for end in ("start", "end"))
+        label = f"{track.name}: {pretty_midi.program_to_instrument_name(track.program)}"
+        axes.hlines([note.pitch for note in track.notes], starts, ends, color=colour, linewidth=3, label=label)
+    axes.set(title=title, xlabel="time in s", ylabel="MIDI pitch in semitones")
+    figure.legend(loc="outside lower center", ncols=len(players), fontsize=8)
+    return figure
