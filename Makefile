@@ -23,7 +23,8 @@ STORY := 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_persona
 
 pipeline: $(READY)
 	@set -e; \
-	name=$$($(PY) -c "import utils; print(utils.find_dataset('$(DATA)').name)" | tee /dev/stderr | tail -n 1); \
+	name=$$($(PY) -c "import utils; print(utils.call_from_make(utils.find_dataset, '$(DATA)').name)"); \
+	echo "$$name"; name=$$(echo "$$name" | tail -n 1); \
 	mkdir -p data/$$name/executed; \
 	for notebook in notebooks/0*.ipynb; do \
 	  copy=data/$$name/executed/$$(basename $$notebook); \
@@ -43,20 +44,21 @@ test: $(READY)
 	$(PY) -m pytest
 
 protocol: $(READY)
-	@$(PY) -c "import utils; utils.print_protocol_row('$(DATA)', '$(SPLIT)', $(SEED))"
+	@$(PY) -c "import utils; utils.call_from_make(utils.print_protocol_row, '$(DATA)', '$(SPLIT)', $(SEED))"
 
 # The folders go in by the environment and not as parameters, so that no path of a machine is in a committed notebook.
 report: $(READY)
 	@set -e; for name in $(STORY); do \
-	  GTZAN="$(DATA)" SONGS="$(SONGS)" $(PY) -m jupyter nbconvert --to notebook --execute --inplace notebooks/$$name.ipynb; \
+	  GTZAN="$(DATA)" SONGS="$(SONGS)" $(PY) -m jupyter nbconvert --to notebook --execute --inplace \
+	    --ExecutePreprocessor.record_timing=False notebooks/$$name.ipynb; \
 	done
-	$(PY) -c "import utils; utils.write_report(utils.find_dataset('$(DATA)'))"
+	$(PY) -c "import utils; utils.write_report(utils.call_from_make(utils.find_dataset, '$(DATA)'))"
 
 lab: $(READY)
 	$(PY) -m jupyter lab notebooks/01_data_exploration.ipynb
 
 data: $(READY)
-	@$(PY) -c "import utils; utils.download_gtzan()"
+	@$(PY) -c "import utils; utils.call_from_make(utils.download_gtzan)"
 
 $(READY): requirements.txt
 	$(PYTHON) -m venv .venv

@@ -22,7 +22,7 @@ import os
 import re
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
@@ -126,6 +126,14 @@ def pick_device() -> torch.device:
     if torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def call_from_make(function: Callable, *arguments: object) -> object:
+    """Call a function, and end the program with its one sentence instead of a traceback where the input is bad."""
+    try:
+        return function(*arguments)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
 
 
 @contextmanager
@@ -965,12 +973,17 @@ def blend(cnn_logits: np.ndarray, texture_logits: np.ndarray, cnn_share: float =
 
 
 def save_model(path: Path, model: GenreModel) -> None:
-    """Write a model as plain tensors in half precision, with its genres and facts."""
-    tensors = {name: tensor.half() for name, tensor in model.network.state_dict().items()}
-    texture = {name: torch.from_numpy(array).half() for name, array in vars(model.texture).items()}
-    stored = {"genres": list(GENRES), "network": tensors, "texture": texture, "facts": model.facts}
+    """Write a model as plain tensors, with its genres and facts."""
+    stored = {
+        "genres": list(GENRES),
+        "network": model.network.cpu().state_dict(),
+        "texture": {name: torch.from_numpy(array) for name, array in vars(model.texture).items()},
+        "cnn_share": model.cnn_share,
+        "temperature": model.temperature,
+        "facts": model.facts,
+    }
     with replacing(path) as temporary:
-        torch.save({**stored, "cnn_share": model.cnn_share, "temperature": model.temperature}, temporary)
+        torch.save(stored, temporary)
 
 
 def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
@@ -983,9 +996,8 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         raise InputError(f"'{Path(path).name}' is no model of this project: run notebook 03 or clone again.")
     network = GenreNetwork()
     try:
-        network.load_state_dict({name: tensor.float() for name, tensor in stored["network"].items()})
-        arrays = {name: tensor.float().numpy() for name, tensor in stored["texture"].items()}
-        texture = features.TextureClassifier(**arrays)
+        network.load_state_dict(stored["network"])
+        texture = features.TextureClassifier(**{name: tensor.numpy() for name, tensor in stored["texture"].items()})
     except (RuntimeError, TypeError, AttributeError) as error:
         raise InputError(f"'{Path(path).name}' was made by another version: run notebook 03 or clone again.") from error
     return GenreModel(network.eval(), texture, stored["cnn_share"], stored["temperature"], stored["facts"])
@@ -1038,6 +1050,29 @@ def train_model(
     descriptors = read_texture(dataset, pictures)
     texture = features.fit_texture_classifier(descriptors[split.train], pictures.labels[split.train])
     return GenreModel(network, texture), curve
+
+
+def train_reference(
+    dataset: DataSet,
+    pictures: Pictures,
+    split: Split,
+    recipe: Recipe,
+    seed: int,
+    network: ReferenceNetwork,
+    name: str,
+) -> pd.DataFrame:
+    """Train one of the reference's networks from fresh weights, or read its finished run; gives the learning curve."""
+    torch.manual_seed(seed)
+    network.apply(lambda layer: getattr(layer, "reset_parameters", lambda: None)())
+    checkpoint = dataset.results / "runs" / f"{name.replace(', ', '-')}.pt"
+    started, new = time.monotonic(), not checkpoint.is_file()
+    curve = train_network(network, pictures, split, recipe, seed, checkpoint, name)
+    if new:
+        last = curve.iloc[-1]
+        reached = {"train": last["train_plain"], "validation": last["validation"]}
+        minutes = (time.monotonic() - started) / 60
+        record_experiment(dataset, name, split.name, seed, json.dumps(asdict(recipe)), reached, minutes)
+    return curve
 
 
 def train_final(dataset: DataSet, pictures: Pictures, calibration: Run, seed: int, recipe: Recipe) -> GenreModel:
@@ -1384,16 +1419,21 @@ def draw_spectrogram(axes: plt.Axes, matrix: np.ndarray, seconds: float = CLIP_S
 
 
 def spectrogram_grid(
-    matrices: Sequence[np.ndarray], titles: Sequence[str], title: str, columns: int = 5, seconds: float = CLIP_SECONDS
+    matrices: Sequence[np.ndarray],
+    titles: Sequence[str],
+    title: str,
+    columns: int = 5,
+    seconds: float | Sequence[float] = CLIP_SECONDS,
 ) -> Figure:
-    """Draw matrices side by side under one title, with one colour bar in dB."""
+    """Draw matrices side by side under one title, with a colour bar in dB; `seconds` is their length, or each one's."""
     rows = -(-len(matrices) // columns)
     figure, grid = plt.subplots(
-        rows, columns, figsize=(2.5 * columns, 2.3 * rows + 0.6), sharex=True, sharey=True, squeeze=False,
-        layout="constrained",
+        rows, columns, figsize=(max(12.5, 2.5 * columns) if columns > 2 else 9, 2.3 * rows + 0.6), sharey=True,
+        squeeze=False, layout="constrained",
     )  # fmt: skip
-    for axes, matrix, name in zip(grid.flat, matrices, titles, strict=False):
-        image = draw_spectrogram(axes, matrix, seconds, name)
+    lengths = np.broadcast_to(seconds, len(matrices))
+    for axes, matrix, name, length in zip(grid.flat, matrices, titles, lengths, strict=False):
+        image = draw_spectrogram(axes, matrix, length, name)
     for axes in grid.flat[len(matrices) :]:
         axes.set_visible(False)
     for axes in grid.flat:
@@ -1460,9 +1500,9 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     for axes, (name, curve) in zip(panels[0], curves.items(), strict=True):
         plain = curve.dropna(subset=["validation"])
-        axes.plot(plain["epoch"], plain["train_plain"], label="training")
-        axes.plot(plain["epoch"], plain["validation"], label="validation", linestyle="--")
-        axes.set(title=name, xlabel="epoch", ylim=(0, 1.02))
+        axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
+        axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
+        axes.set(title=name, xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
     panels[0][0].set_ylabel("accuracy on whole pictures")
     panels[0][-1].legend(loc="lower right")
     figure.suptitle(title)
