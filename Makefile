@@ -17,7 +17,7 @@ SEED ?= 0
 # The report trains thirteen networks; the pipeline one of each kind, and smaller ones on the demo songs.
 ONE_RUN := -p protocol_seeds 1 -p protocol_folds 0
 DEMO := $(ONE_RUN) -p epochs 25 -p reference_epochs 10
-STORY := 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
+STORY ?= 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
 
 .PHONY: pipeline test lab data report protocol
 

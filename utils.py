@@ -42,7 +42,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
-from scipy.stats import norm
+from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
@@ -1045,7 +1045,7 @@ def train_model(
     """
     torch.manual_seed(seed)
     network = GenreNetwork()
-    checkpoint = dataset.results / "runs" / f"{split.name}-seed{seed}-checkpoint.pt"
+    checkpoint = _checkpoint_path(dataset, split, seed)
     curve = train_network(network, pictures, split, recipe, seed, checkpoint, f"{split.name}, seed {seed}")
     descriptors = read_texture(dataset, pictures)
     texture = features.fit_texture_classifier(descriptors[split.train], pictures.labels[split.train])
@@ -1090,6 +1090,10 @@ def train_final(dataset: DataSet, pictures: Pictures, calibration: Run, seed: in
     return model
 
 
+def _checkpoint_path(dataset: DataSet, split: Split, seed: int) -> Path:
+    return dataset.results / "runs" / f"{split.name}-seed{seed}-checkpoint.pt"
+
+
 def run_protocol(dataset: DataSet, pictures: Pictures, split: Split, seed: int, recipe: Recipe) -> Run:
     """Train on a split and keep what comes out in data/<set>/runs, so that a second call only reads it.
 
@@ -1113,6 +1117,7 @@ def run_protocol(dataset: DataSet, pictures: Pictures, split: Split, seed: int, 
         looks = {"cnn": cnn, "texture": texture}
         tensors = {look: {part: torch.from_numpy(v) for part, v in logits.items()} for look, logits in looks.items()}
         torch.save({**tensors, "curve": curve.to_dict("records"), "minutes": minutes}, temporary)
+    _checkpoint_path(dataset, split, seed).unlink(missing_ok=True)
     both = {part: run.logits(part) for part in parts}
     network, ridge = json.dumps(asdict(recipe)), f"ridge {features.RIDGE}"
     for what, logits, settings in (
@@ -1257,9 +1262,25 @@ def run_table(runs: Sequence[Run], pictures: Pictures) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def ensemble(runs: Sequence[Run], part: str) -> np.ndarray:
-    """Mean of the runs' probabilities for a part of their common split, float (n, 10)."""
-    return np.mean([softmax(run.logits(part), axis=1) for run in runs], axis=0)
+def ensemble(runs: Sequence[Run], part: str, look: str = "both") -> np.ndarray:
+    """Mean of the runs' probabilities for a part of their common split, float (n, 10); look as in `run_table`."""
+    logits = {
+        "cnn": lambda run: run.cnn[part],
+        "texture": lambda run: TEXTURE_SHARPNESS * run.texture[part],
+        "both": lambda run: run.logits(part),
+    }[look]
+    return np.mean([softmax(logits(run), axis=1) for run in runs], axis=0)
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> dict:
+    """Compare two sets of scores (n, 10) on the same tracks: which only one gets right, and the exact p-value.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+    """
+    right, other = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
+    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
+    p = binomtest(only_first, only_first + only_second).pvalue if only_first + only_second else 1.0
+    return {"only first right": only_first, "only second right": only_second, "p": round(float(p), 4)}
 
 
 def calibrated(run: Run, pictures: Pictures, part: str = "test") -> np.ndarray:
@@ -1294,7 +1315,7 @@ def protocol_metrics(
             "mean": round(float(np.mean(validation)), 4),
             "interval95": interval(validation, len(random_runs[0].split.validation)),
         },
-        "minutes_per_network": round(float(np.mean([run.minutes for run in [*random_runs, *fair_runs]])), 2),
+        "minutes_per_network": round(float(np.median([run.minutes for run in [*random_runs, *fair_runs]])), 2),
     }
     if fair_runs:
         test, labels = column(fair_runs, "test"), pictures.labels[fair_runs[0].split.test]
@@ -1356,7 +1377,7 @@ def report_table(metrics: dict) -> str:
         ("Reference's first network, again", "59.67", percent(first["validation"], first["interval95"])),
         ("Reference's final network, again", "62.67", percent(final["validation"], final["interval95"])),
         ("Own songs right, windows", "6 of 20", f"{songs['correct']} of {songs['total']}" if songs else "-"),
-        ("Minutes to train one network, two cores", "37", f"{metrics['minutes_per_network']:.1f}"),
+        ("Minutes to train one network, median, one busy core", "37", f"{metrics['minutes_per_network']:.1f}"),
     ]
     lines = ["| what | reference / best public | here (95 % interval) |", "|---|---|---|"]
     return "\n".join([*lines, *(f"| {what} | {before} | {now} |" for what, before, now in rows)])

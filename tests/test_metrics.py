@@ -47,6 +47,13 @@ def test_confused_pairs_are_counted():
     assert pairs["tracks"].sum() == 4
 
 
+def test_mcnemar_counts_the_disagreements():
+    labels = np.zeros(12, int)
+    first, second = np.eye(10)[[0] * 10 + [1, 1]], np.eye(10)[[1] * 8 + [0, 0, 0, 1]]
+    assert utils.mcnemar(first, second, labels) == {"only first right": 8, "only second right": 1, "p": 0.0391}
+    assert utils.mcnemar(first, first, labels)["p"] == 1
+
+
 def test_metrics_keep_the_sections_they_had(dataset):
     utils.update_metrics(dataset, first={"a": 1})
     utils.update_metrics(dataset, second=2)
