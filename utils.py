@@ -53,8 +53,9 @@ from tqdm.auto import tqdm
 import features
 
 
-def _import_torchvision_transforms():
-    """Import torchvision's transforms, also beside a CPU-only torch.
+@functools.cache
+def torchvision_transforms():
+    """Import torchvision's transforms, also beside a CPU-only torch, and only when a network is trained.
 
     torchvision's Linux wheel is built against CUDA. Beside a CPU-only torch its compiled operators do not load,
     and the import stops at "operator torchvision::nms does not exist". Nothing here calls those operators, so
@@ -66,12 +67,10 @@ def _import_torchvision_transforms():
         library = torch.library.Library("torchvision", "DEF")
         library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
         library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _import_torchvision_transforms.keep_alive = library
+        torchvision_transforms.keep_alive = library
         from torchvision.transforms import v2
     return v2
 
-
-transforms = _import_torchvision_transforms()
 
 # ---------------------------------------------------------------------------------------------------------
 # 1 Names, errors, device
@@ -852,7 +851,9 @@ def train_network(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(loader), pct_start=0.25
         )
-    mix = transforms.MixUp(alpha=recipe.mixup, num_classes=len(GENRES)) if recipe.mixup else lambda x, y: (x, y)
+    mix = lambda levels, labels: (levels, labels)  # noqa: E731
+    if recipe.mixup:
+        mix = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
