@@ -1823,7 +1823,7 @@ def score_songs(scored: Sequence[SongResult]) -> dict:
 def score_sentence(score: dict) -> str:
     """Say a score with its Wilson interval."""
     if not score["total"]:
-        return "No song has a genre to compare with."
+        return "No song could be scored: none has both a genre and an answer."
     low, high = wilson_interval(score["correct"], score["total"])
     return (
         f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%} "
