@@ -1473,7 +1473,9 @@ def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
     counts = pd.DataFrame({name: pd.Series(list(genres)).value_counts() for name, genres in parts.items()})
     counts = counts.reindex(GENRES).fillna(0).astype(int)
     figure, axes = plt.subplots(figsize=(9, 3.4), layout="constrained")
-    counts.plot.bar(ax=axes, rot=0, width=0.85, legend=len(parts) > 1)
+    counts.plot.bar(ax=axes, rot=0, width=0.85, legend=False)
+    if len(parts) > 1:
+        figure.legend(loc="outside right upper")  # beside the bars, which fill the axes
     for bars in axes.containers:
         axes.bar_label(bars, fontsize=8)
     axes.set(title=title, xlabel="genre", ylabel="number of pictures")
