@@ -17,6 +17,7 @@ their accuracy on artists that training never met.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -32,8 +33,12 @@ NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -
 PATTERN_STEPS = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # distance of the neighbours (bins, columns)
 SMOOTH_STEPS = ((2, 1), (1, 2), (2, 2), (1, 4), (4, 1), (4, 4))  # the same, and the size of the smoothing box
 LEVEL_STEPS = ((0, 1), (1, 0), (0, 4), (2, 2))  # distance of the two cells (bins, columns)
+COARSE_STEPS = ((1, 1), (1, 2), (2, 1), (4, 1), (2, 4))  # the same three for coarse matrices
+COARSE_SMOOTH_STEPS = ((2, 1), (1, 2), (2, 2), (4, 2))
+COARSE_LEVEL_STEPS = ((0, 1), (1, 0), (2, 2))
 LEVEL_COUNT = 12  # loudness steps in a co-occurrence
 PHASE_WIDTHS = (3, 5)  # side of a patch, in bins and columns
+CHUNK = 10  # matrices described at once: the windows of one song give both of two cores work
 SMALLEST_PHASE = 1e-3  # what is below is rounding, and counts as no phase
 
 
@@ -43,10 +48,10 @@ def describe(matrices: np.ndarray, progress: bool = False) -> np.ndarray:
     joblib spreads the work over all cores; `progress` shows a bar. The order of the features is that of
     `describe_groups`.
     """
-    chunks = [matrices[start : start + 25] for start in range(0, len(matrices), 25)]
+    chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
     with joblib.Parallel(n_jobs=-1 if len(chunks) > 1 else 1, prefer="threads") as parallel:
-        rounds = tqdm(range(0, len(chunks), 4), desc="describing texture", leave=False, disable=not progress)
-        parts = [parallel(joblib.delayed(_describe_chunk)(chunk) for chunk in chunks[k : k + 4]) for k in rounds]
+        rounds = tqdm(range(0, len(chunks), 8), desc="describing texture", leave=False, disable=not progress)
+        parts = [parallel(joblib.delayed(_describe_chunk)(chunk) for chunk in chunks[k : k + 8]) for k in rounds]
     return np.concatenate([chunk for part in parts for chunk in part])
 
 
@@ -70,6 +75,23 @@ def describe_groups(matrices: np.ndarray) -> dict[str, np.ndarray]:
             patch_spectrum(smooth, bins=16, columns=128, step=16, keep=(8, 65), every=(1, 2)),
         ],
         "stats": [band_statistics(smooth)],
+    }
+    return {name: np.concatenate(parts, axis=1).astype(np.float32) for name, parts in groups.items()}
+
+
+def describe_coarse(matrices: np.ndarray) -> np.ndarray:
+    """Describe coarse matrices, uint8 (n, 128, columns), half a second a column: float32 (n, 23 424)."""
+    return np.concatenate(list(describe_coarse_groups(matrices).values()), axis=1)
+
+
+def describe_coarse_groups(matrices: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the same patterns, phases and co-occurrences, at the steps that so few columns can carry, by their name."""
+    levels = matrices.astype(np.int16)
+    groups = {
+        "pattern": [zone_histogram(binary_pattern(levels, *step), 256) for step in COARSE_STEPS],
+        "smooth": [zone_histogram(binary_pattern(box_sum(levels, *step), *step), 256) for step in COARSE_SMOOTH_STEPS],
+        "levels": [co_occurrence(levels, *step) for step in COARSE_LEVEL_STEPS],
+        "phase": [zone_histogram(phase_pattern(matrices.astype(np.float32), 3), 256)],
     }
     return {name: np.concatenate(parts, axis=1).astype(np.float32) for name, parts in groups.items()}
 
@@ -238,8 +260,12 @@ class TextureClassifier:
         return np.clip((descriptors - self.mean) / self.scale, -5, 5) * self.weight
 
 
-def fit_texture_classifier(descriptors: np.ndarray, labels: np.ndarray, ridge: float = RIDGE) -> TextureClassifier:
+def fit_texture_classifier(
+    descriptors: np.ndarray, labels: np.ndarray, ridge: float = RIDGE, described_by: Callable = describe_groups
+) -> TextureClassifier:
     """Fit the linear layer by ridge regression on targets of -1 and 1, in closed form.
+
+    described_by: what made the descriptors; each of its groups counts the same, however many descriptors it has.
 
     With far more descriptors (48 000) than tracks, the tracks' inner products are all that counts, so the system to
     solve has one row per track. `ridge` is relative to the mean squared length of a row.
@@ -248,7 +274,7 @@ def fit_texture_classifier(descriptors: np.ndarray, labels: np.ndarray, ridge: f
     classifier = TextureClassifier(mean, scale, np.ones_like(mean), np.empty(0), np.empty(0))
     plain = classifier._standardised(descriptors)
     weight = np.empty_like(mean)
-    for columns in group_columns().values():
+    for columns in group_columns(described_by).values():
         weight[columns] = 1 / np.sqrt(plain[:, columns].var(axis=0).sum())
     rows = plain * weight
     centre = rows.mean(axis=0)
@@ -261,8 +287,82 @@ def fit_texture_classifier(descriptors: np.ndarray, labels: np.ndarray, ridge: f
     return TextureClassifier(mean, scale, weight, layer, bias)
 
 
-def group_columns() -> dict[str, slice]:
-    """Columns that each group takes in what `describe` gives."""
-    widths = [part.shape[1] for part in describe_groups(np.zeros((1, 128, 334), np.uint8)).values()]
-    ends = np.cumsum(widths)
-    return {name: slice(end - width, end) for name, width, end in zip(GROUPS, widths, ends, strict=True)}
+def group_columns(described_by: Callable = describe_groups) -> dict[str, slice]:
+    """Columns that each group takes in what `describe` (or, of its groups, `describe_coarse`) gives."""
+    widths = {name: part.shape[1] for name, part in described_by(np.zeros((1, 128, 334), np.uint8)).items()}
+    ends = np.cumsum(list(widths.values()))
+    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
+
+
+# Familiarity: is a matrix like anything in the training data?
+
+PLAIN_GROUPS = 16  # bands whose level, spread and change describe a matrix plainly
+NEAREST = 5  # rank of the neighbour that says how far away the training data is
+COMPONENTS = 40  # principal components of the plain description in which neighbours are looked for
+
+
+@dataclass(frozen=True)
+class Familiarity:
+    """What the training matrices look like, as float32 arrays.
+
+    centre (76,) and whitening (76, 40) bring a plain description to components of equal spread, points (n, 40) are the
+    training matrices there, limit () is the distance that counts as strange.
+    """
+
+    centre: np.ndarray
+    whitening: np.ndarray
+    points: np.ndarray
+    limit: np.ndarray
+
+    def strangeness(self, matrices: np.ndarray) -> np.ndarray:
+        """Distance to the fifth nearest training matrix over its limit, float32 (n,): above 1 is unlike them all."""
+        points = (describe_plainly(matrices) - self.centre) @ self.whitening
+        return _neighbour_distance(points, self.points) / self.limit
+
+
+def describe_plainly(matrices: np.ndarray) -> np.ndarray:
+    """Level, spread, changes in time and pitch, floor and rhythm of matrices, uint8 (n, 128, columns): float32 (n, 76).
+
+    Few numbers on purpose: with 48 000 everything is far from everything.
+    """
+    level = matrices.astype(np.float32) / 255
+    shape = (len(level), PLAIN_GROUPS, 128 // PLAIN_GROUPS, -1)
+    groups = level.reshape(shape)
+    change = np.abs(np.diff(level, axis=2)).reshape(shape)
+    lines = np.abs(np.diff(level, axis=1, append=level[:, -1:])).reshape(shape)
+    floor = (groups == 0).reshape(len(level), 4, -1)
+    # How much the level goes up and down as a whole: much for speech, not at all for tones and noise.
+    column = level.mean(axis=1)
+    loudness = np.quantile(column, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1).T
+    beat = column - column.mean(axis=1, keepdims=True)
+    power = (beat**2).mean(axis=1, keepdims=True) + 1e-6
+    rhythm = np.stack([(beat[:, :-lag] * beat[:, lag:]).mean(axis=1) for lag in (1, 2, 4)], axis=1) / power
+    pooled = [groups.mean(axis=(2, 3)), groups.std(axis=(2, 3)), change.mean(axis=(2, 3)), lines.mean(axis=(2, 3))]
+    return np.concatenate([*pooled, floor.mean(axis=2), loudness, rhythm], axis=1).astype(np.float32)
+
+
+def fit_familiarity(matrices: np.ndarray, artists: np.ndarray, false_warnings: float = 0.01) -> Familiarity:
+    """Learn what is familiar from training matrices, uint8 (n, 128, columns), and their artists, (n,).
+
+    The limit is the distance that only `false_warnings` of them exceed, each measured to those of other artists, as a
+    new song would be.
+    """
+    described = describe_plainly(matrices).astype(np.float64)
+    centre, scale = described.mean(axis=0), described.std(axis=0) + 1e-6
+    _, size, axes = np.linalg.svd((described - centre) / scale, full_matrices=False)
+    kept = size[:COMPONENTS] > 1e-6 * size[0]
+    spread = size[:COMPONENTS][kept] / np.sqrt(len(described))
+    whitening = (axes[:COMPONENTS][kept] / spread[:, None]).T / scale[:, None]
+    points = (described - centre) @ whitening
+    distances = []
+    for artist in np.unique(artists):
+        own = artists == artist
+        if (~own).sum() >= NEAREST:
+            distances.append(_neighbour_distance(points[own], points[~own]))
+    limit = np.quantile(np.concatenate(distances), 1 - false_warnings)
+    return Familiarity(*(np.asarray(array, np.float32) for array in (centre, whitening, points, limit)))
+
+
+def _neighbour_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
+    squared = (points**2).sum(axis=1)[:, None] + (others**2).sum(axis=1) - 2 * points @ others.T
+    return np.sqrt(np.maximum(np.partition(squared, NEAREST - 1, axis=1)[:, NEAREST - 1], 0))

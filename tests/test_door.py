@@ -33,7 +33,7 @@ def test_any_sound_becomes_a_matrix(seconds, seed, level):
 def test_a_tone_lights_the_row_of_its_frequency():
     time = np.arange(utils.CLIP_SAMPLES) / utils.SAMPLE_RATE
     matrix = utils.audio_to_matrix(np.sin(2 * np.pi * 1000 * time).astype(np.float32))
-    assert abs(utils.MEL_FREQUENCIES[matrix.mean(axis=1).argmax()] - 1000) < 30
+    assert abs(utils.MEL_CENTRES[matrix.mean(axis=1).argmax()] - 1000) < 30
 
 
 def test_silence_gives_zeros():
