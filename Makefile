@@ -15,8 +15,8 @@ SONGS ?=
 SPLIT ?= random
 SEED ?= 0
 # The report trains thirteen networks; the pipeline one of each kind, and smaller ones on the demo songs.
-ONE_RUN := -p protocol_seeds 1 -p protocol_folds 0 -p epochs 60
-DEMO := -p protocol_seeds 1 -p protocol_folds 0 -p epochs 8 -p reference_epochs 3
+ONE_RUN := -p protocol_seeds 1 -p protocol_folds 0
+DEMO := $(ONE_RUN) -p epochs 8 -p reference_epochs 3
 STORY ?= 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
 
 # Nobody waits for what notebooks 00 and 01 make, so they run beside the others.

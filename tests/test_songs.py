@@ -32,8 +32,11 @@ def _write_m4a(path, samples, rate):
             container.mux(packet)
 
 
-class _Model:
+class _Model(utils.GenreModel):
     """Stands in for a trained model: says how much of each window is floor."""
+
+    def __init__(self):
+        super().__init__(None, None)
 
     def probabilities(self, matrices):
         share = (matrices == 0).mean(axis=(1, 2))
@@ -103,7 +106,7 @@ def test_bad_songs_get_a_sentence_each_and_the_others_an_answer(tmp_path):
 
 def test_windows_cover_a_song_and_leave_silence_out():
     song = np.concatenate([np.zeros(20 * RATE), _music(100), np.zeros(40 * RATE)]).astype(np.float32)
-    starts, windows = utils.song_windows(song)
+    starts, windows = utils.song_windows(utils.mel_power(song))
     assert windows.shape[1:] == (utils.MEL_BINS, utils.COLUMNS)
     assert starts.min() == pytest.approx(20, abs=1.5)
     assert starts.max() + utils.CLIP_SECONDS == pytest.approx(120, abs=1.5)
@@ -112,14 +115,14 @@ def test_windows_cover_a_song_and_leave_silence_out():
 
 def test_a_window_is_drawn_as_if_it_had_been_cut_out():
     song = _music(90)
-    starts, windows = utils.song_windows(song)
+    starts, windows = utils.song_windows(utils.mel_power(song))
     first = round(starts[1] * RATE)
     alone = utils.audio_to_matrix(song[first : first + utils.CLIP_SAMPLES])
     assert (alone == windows[1])[:, 2:-2].mean() > 0.999
 
 
 def test_a_short_song_is_one_window():
-    starts, windows = utils.song_windows(_music(12))
+    starts, windows = utils.song_windows(utils.mel_power(_music(12)))
     assert starts.tolist() == [0]
     assert np.array_equal(windows[0], utils.audio_to_matrix(_music(12)))
 
@@ -188,7 +191,83 @@ def test_a_result_prints_well_and_scores_count(small_set, tmp_path):
     result = utils.classify_song(tmp_path / "one (rock).wav", _Model(), whole=True)
     assert result.genre in repr(result)
     assert "%" in repr(result)
-    songs = [SimpleNamespace(genre="rock"), SimpleNamespace(genre="pop")]
-    results = [utils.SongResult(song, np.zeros(1), np.eye(10)[[9]], np.eye(10)[9]) for song in songs]
-    assert utils.score_songs(results) == {"total": 2, "correct": 1, "answered": 2, "whole_picture_correct": 1}
-    assert "1 of 2 songs right, 50%" in utils.score_sentence(utils.score_songs(results))
+    genres = [SimpleNamespace(genre="rock"), SimpleNamespace(genre="pop"), SimpleNamespace(genre="rock")]
+    known = utils.Match("rock00000.png", 0.0, 0.9)
+    says_rock = (np.zeros(1), np.full((1, 10), 0.06) + 0.4 * np.eye(10)[[9]], np.eye(10)[9])
+    results = [utils.SongResult(song, *says_rock, unsure_below=0.4) for song in genres[:2]]
+    results += [utils.SongResult(genres[2], *says_rock, match=known)]
+    score = utils.score_songs(results)
+    assert score["total"] == score["answered"] == 2
+    assert score["correct"] == score["answered_correct"] == score["whole_picture_correct"] == 1
+    assert score["in_training"] == 1
+    assert "1 of 2 songs right, 50%" in utils.score_sentence(score)
+
+
+def test_a_doubtful_answer_is_called_unsure():
+    song = utils.Song(utils.Path("a.mp3"), "a", "rock")
+    windows = np.full((2, 10), 0.07) + 0.3 * np.eye(10)[[9, 9]]
+    doubtful, certain = (utils.SongResult(song, np.zeros(2), windows, unsure_below=limit) for limit in (0.5, 0.3))
+    assert not doubtful.sure
+    assert "unsure" in repr(doubtful)
+    assert certain.sure
+    assert utils.song_table([doubtful, certain])["prediction"].tolist() == ["unsure (rock)", "rock"]
+    assert utils.score_songs([doubtful, certain])["answered"] == 1
+
+
+def test_the_threshold_is_the_lowest_that_keeps_answers_right():
+    confidence = np.linspace(0.95, 0.5, 10)
+    probabilities = np.stack([confidence, 1 - confidence, *[np.zeros(10)] * 8], axis=1)
+    labels = np.array([0, 0, 0, 0, 1, 0, 1, 1, 1, 1])  # the surest four right, then five of six, then ever fewer
+    threshold = utils.fit_threshold(probabilities, labels, wanted=0.8)
+    assert threshold == pytest.approx(confidence[5])
+    assert utils.fit_threshold(probabilities, np.ones(10, int), wanted=0.8) == pytest.approx(confidence[0])
+
+
+def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set):
+    song = sorted((small_set / "songs").glob("*.*"))[0]
+    result = utils.classify_song(song)
+    assert result.genre in utils.GENRES
+    assert result.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert len(result.windows) == len(result.starts) == len(result.matrices)
+    assert result.match is None
+
+
+@pytest.mark.parametrize("sound", ["white noise", "a tone", "clicks"])
+def test_what_is_no_music_is_called_strange(sound):
+    time = np.arange(30 * RATE) / RATE
+    samples = {
+        "white noise": np.random.default_rng(0).normal(0, 0.1, len(time)),
+        "a tone": 0.3 * np.sin(2 * np.pi * 440 * time),
+        "clicks": (np.arange(len(time)) % (RATE // 2) == 0) * 0.9,
+    }[sound]
+    model = utils.load_model()
+    assert model.strange(utils.audio_to_matrix(samples.astype(np.float32))[None])
+    music = [utils.picture_to_matrix(path) for path in sorted((utils.ROOT / "data_samples").glob("*.png"))]
+    assert not any(model.strange(matrix[None]) for matrix in music)
+
+
+def test_where_the_network_looks_is_what_its_answer_hangs_on():
+    matrix = utils.picture_to_matrix(utils.ROOT / "data_samples" / "metal00002.png")
+    network = utils.load_model().network
+    heat = utils.grad_cam(network, matrix, "metal")
+    assert heat.shape == matrix.shape
+    assert heat.min() >= 0
+    assert heat.max() == pytest.approx(1)
+    metal = utils.GENRES.index("metal")
+    order = np.argsort(heat, axis=None)
+    left = []
+    for cells in (order[: len(order) // 4], order[-len(order) // 4 :]):
+        blanked = matrix.copy()
+        blanked.flat[cells] = int(matrix.mean())
+        left.append(utils.predict(network, blanked[None])[0, metal])
+    assert left[1] < left[0], "blanking what is hot must cost metal more than blanking what is cold"
+
+
+def test_the_page_of_a_song_names_its_axes(small_set):
+    song = sorted((small_set / "songs").glob("*.*"))[0]
+    model = utils.load_model()
+    figure = utils.plot_song(utils.classify_song(song, model), model.network, "demo songs: one")
+    labels = {axes.get_xlabel() for axes in figure.axes} | {axes.get_ylabel() for axes in figure.axes}
+    assert {"time in s", "probability", "frequency in Hz (mel)"} <= labels
+    assert all(axes.get_title() for axes in figure.axes[:4])
+    utils.plt.close(figure)
