@@ -15,7 +15,6 @@ same one from sound, so a network that learned from pictures can listen to songs
 
 from __future__ import annotations
 
-import csv
 import functools
 import hashlib
 import json
@@ -1755,10 +1754,12 @@ def _read_songs_csv(path: Path) -> dict[str, dict[str, str]]:
     if not path.is_file():
         return {}
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
-    except (ValueError, csv.Error) as error:  # ValueError is what pandas' own errors and a wrong encoding are, too
+        with path.open(encoding="utf-8-sig") as file:
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, index_col=False).fillna("")
+    except ValueError as error:  # also what pandas' own errors and a wrong encoding are
         raise InputError(f"'{path.name}' cannot be read as a table: save it as CSV in UTF-8.") from error
-    table = table.fillna("")  # lines that are too short
     table.columns = table.columns.str.strip().str.lower()
     if "file" not in table:
         raise InputError(f"'{path.name}' has no column 'file': its first line must be file,title,genre.")
