@@ -5,6 +5,9 @@
 
 # make protocol SPLIT=name SEED=n              train one row of the protocol and print it
 # make report                                  run the notebooks in place for the report, and put the results into README
+# make test-browser                            open the notebooks in JupyterLab and Chromium, and run them
+# make test-newcomer                           clone into an empty folder, and run README's two commands there
+# make bench                                   measure how long things take, and beside what
 # DATA=folder names a Kaggle download for each of them; else it is looked for in data/gtzan
 
 PYTHON ?= python3
@@ -20,7 +23,7 @@ DEMO := $(ONE_RUN) -p epochs 8 -p reference_epochs 3
 STORY ?= 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
 
 # Nobody waits for what notebooks 00 and 01 make, so they run beside the others.
-.PHONY: pipeline test lab data report protocol
+.PHONY: pipeline test lab data report protocol test-browser test-newcomer bench
 
 pipeline: $(READY)
 	@set -e; \
@@ -45,6 +48,15 @@ test: $(READY)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m pytest
+
+test-browser: $(READY)
+	$(PY) -m pytest -m browser -rs tests/test_browser.py
+
+test-newcomer: $(READY)
+	$(PY) -m pytest -m newcomer -rs tests/test_newcomer.py
+
+bench: $(READY)
+	@$(PY) tests/bench.py "$(DATA)"
 
 protocol: $(READY)
 	@$(PY) -c "import utils; utils.call_from_make(utils.print_protocol_row, '$(DATA)', '$(SPLIT)', $(SEED))"

@@ -845,13 +845,14 @@ def make_demo_set(
         )
         table = pd.DataFrame([row for row, _, _ in songs], columns=["file", "title", "genre"])
         table.to_csv(workshop / "songs" / "songs.csv", index=False)
-        if read_stamp(folder) != stamp:  # else another run made the same set in the meantime
-            (folder / STAMP).unlink(missing_ok=True)
-            for part in ("Data", "songs"):
-                shutil.rmtree(folder / part, ignore_errors=True)
-                (workshop / part).rename(folder / part)
-            with utils.replacing(folder / STAMP) as temporary:
-                temporary.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
+        with utils.locked(folder):
+            if read_stamp(folder) != stamp:  # else another run made the same set in the meantime
+                (folder / STAMP).unlink(missing_ok=True)
+                for part in ("Data", "songs"):
+                    shutil.rmtree(folder / part, ignore_errors=True)
+                    (workshop / part).rename(folder / part)
+                with utils.replacing(folder / STAMP) as temporary:
+                    temporary.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
     finally:
         shutil.rmtree(workshop, ignore_errors=True)
     return stamp
@@ -868,7 +869,7 @@ def read_stamp(folder: Path) -> dict | None:
 def remove_leftovers(folder: Path) -> None:
     """Remove the workshops of interrupted runs; one younger than an hour may still be at work and stays."""
     for leftover in folder.glob(".making-*"):
-        if time.time() - leftover.stat().st_mtime > 3600:
+        if time.time() - leftover.stat().st_mtime > utils.LEFTOVER_SECONDS:
             shutil.rmtree(leftover, ignore_errors=True)
 
 

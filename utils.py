@@ -24,6 +24,7 @@ import re
 import textwrap
 import time
 import unicodedata
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
@@ -31,6 +32,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import av
+import filelock
 import joblib
 import librosa
 import matplotlib.pyplot as plt
@@ -123,6 +125,7 @@ SHORTEST_SECONDS = 2.5  # of a song: 3 s, less what encoders cut off at the ends
 LONGEST_SECONDS = 2 * 3600
 SILENCE = 1e-4  # amplitude, of 1; what stays below everywhere holds no music
 DB_PER_LEVEL = TOP_DB / 256 / 2  # dB of power from one matrix level to the next
+LEFTOVER_SECONDS = 3600  # age at which a temporary file counts as left by a run that was killed
 
 # The drawn picture, in pixels from its top left corner: matplotlib's default axes in a 432 x 288 figure.
 PICTURE_WIDTH, PICTURE_HEIGHT = 432, 288
@@ -167,15 +170,35 @@ def call_from_make(function: Callable, *arguments: object) -> object:
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and rename it to `path` when the block has succeeded.
 
-    A reader therefore sees the old file or the new one, never half of one, and two runs do not mix.
+    A reader therefore sees the old file or the new one, never half of one, and two runs do not mix. What a killed run
+    left under a temporary name is removed when it is an hour old; a younger one may still be written to.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}-{path.name}")
+    for leftover in path.parent.glob(f".*-{path.name}"):
+        with suppress(OSError):  # another run may be quicker
+            if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+                leftover.unlink()
+    temporary = path.with_name(f".{uuid.uuid4().hex[:8]}-{path.name}")
     try:
         yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def locked(folder: Path) -> filelock.BaseFileLock:
+    """Give the lock of a folder, to hold while a file in it is read, changed and written; it ends with its process."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(folder / ".lock")
+
+
+def read_cache(path: Path, fingerprint: str) -> dict[str, np.ndarray] | None:
+    """Give the arrays of an npz file that was written for this fingerprint; None where there is no such file."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(stored) if stored["fingerprint"] == fingerprint else None
+    except Exception:  # a damaged cache can fail in many ways, and all mean: make it again
+        return None
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -251,22 +274,33 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
 
 
 def _images_below(folder: Path) -> Path | None:
-    """Give the folder of genre folders at or below `folder`, or None."""
+    """Give the folder of genre folders at or below `folder`, or None; hidden folders hold what is not finished."""
     if (folder / GENRES[0]).is_dir() and any((folder / GENRES[0]).glob("*.png")):
         return folder
-    return min(folder.glob("**/images_original"), key=lambda path: len(path.parts), default=None)
+    found = [path.relative_to(folder) for path in folder.glob("**/images_original")]
+    found = [path for path in found if not any(part.startswith(".") for part in path.parts)]
+    return folder / min(found, key=lambda path: len(path.parts)) if found else None
 
 
 def download_gtzan() -> Path:
     """Download the Kaggle set (1.3 GB) with kagglehub and give the folder it was unpacked to, data/gtzan/kaggle.
 
+    It is unpacked in a hidden folder, which gets its name when all is there; a download that was stopped starts again.
     Raises InputError with the steps to do by hand where the download fails.
     """
     target = ROOT / "data" / "gtzan" / "kaggle"
+    unfinished = target.with_name(".kaggle")
     try:
         import kagglehub
 
-        kagglehub.dataset_download("andradaolteanu/gtzan-dataset-music-genre-classification", output_dir=str(target))
+        with locked(target.parent):
+            if not target.is_dir():
+                kagglehub.dataset_download(
+                    "andradaolteanu/gtzan-dataset-music-genre-classification",
+                    output_dir=str(unfinished),
+                    force_download=True,
+                )
+                unfinished.rename(target)
     except Exception as error:  # kagglehub raises many types, and all mean the same to the user
         raise InputError(
             "The download of 'andradaolteanu/gtzan-dataset-music-genre-classification' from Kaggle failed "
@@ -322,13 +356,16 @@ def picture_to_matrix(path: str | Path) -> np.ndarray:
     path = Path(path)
     try:
         with Image.open(path) as picture:
+            width, height = picture.size
+            if (width, height) != (PICTURE_WIDTH, PICTURE_HEIGHT):  # before a huge one is unpacked
+                raise InputError(
+                    f"'{path.name}' is {width} x {height} pixels, not 432 x 288: take the Kaggle pictures."
+                )
             pixels = np.array(picture.convert("RGBA"))
+    except InputError:
+        raise
     except Exception as error:  # Pillow's decoders raise many types for broken files
         raise InputError(f"'{path.name}' cannot be read as a picture: replace it or remove it.") from error
-    if pixels.shape != (PICTURE_HEIGHT, PICTURE_WIDTH, 4):
-        raise InputError(
-            f"'{path.name}' is {pixels.shape[1]} x {pixels.shape[0]} pixels, not 432 x 288: take the Kaggle pictures."
-        )
     colours = pixels.view("<u4")[..., 0]
     matrix = _LEVEL_OF_COLOUR[colours[INNER_ROWS, INNER_COLUMNS][_ROW_OF_BIN] & 0xFFFFFF]
     # Drawing the matrix again and comparing checks the palette, the repeated rows and the margin at once. The two
@@ -396,6 +433,8 @@ def _read_with_pyav(path: Path) -> tuple[np.ndarray, int]:
             if not container.streams.audio:
                 raise InputError(f"'{path.name}' holds no sound track: choose a file with sound in it.")
             stream = container.streams.audio[0]
+            if stream.codec_context is None:
+                raise ValueError("a kind of sound that FFmpeg does not know")
             rate = stream.rate
             _refuse_too_long(path, float((stream.duration or 0) * (stream.time_base or 0)))
             to_float = av.AudioResampler(format="fltp")
@@ -655,11 +694,9 @@ def read_pictures(dataset: DataSet) -> Pictures:
     seen = [f"{path.parent.name}/{path.name} {path.stat().st_size} {path.stat().st_mtime_ns}" for path in paths]
     fingerprint = hashlib.sha256("\n".join(seen).encode()).hexdigest()
     cache = dataset.results / "pictures.npz"
-    if cache.is_file():
-        with np.load(cache, allow_pickle=False) as stored:
-            if stored["fingerprint"] == fingerprint:
-                table = pd.DataFrame({"image": stored["image"].astype(object), "genre": stored["genre"].astype(object)})
-                return Pictures(table, stored["matrices"], tuple(stored["rejected"].tolist()))
+    if stored := read_cache(cache, fingerprint):
+        table = pd.DataFrame({"image": stored["image"].astype(object), "genre": stored["genre"].astype(object)})
+        return Pictures(table, stored["matrices"], tuple(stored["rejected"].tolist()))
     decoded = []
     with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel:
         for start in tqdm(range(0, len(paths), 50), desc="decoding pictures", unit_scale=50):
@@ -815,14 +852,17 @@ def write_split(pictures: Pictures, split: Split, folder: Path) -> None:
 def read_split(pictures: Pictures, folder: Path) -> Split:
     """Read back the split that `write_split` wrote.
 
-    Raises InputError where a table is missing or names a picture that the set does not have.
+    Raises InputError where a table is missing, is no table, or names a picture that the set does not have.
     """
     rows = {}
     for name in ("train_data", "validate_data"):
         path = folder / f"{name}.csv"
         if not path.is_file():
             raise InputError(f"'{path.name}' is missing: run notebook 02 first.")
-        images = pd.read_csv(path)["image"]
+        try:
+            images = pd.read_csv(path, dtype=str)["image"]
+        except (KeyError, ValueError) as error:  # ValueError is what pandas' own errors are, too
+            raise InputError(f"'{path.name}' is no table with a column 'image': run notebook 02 again.") from error
         if not images.isin(pictures.table["image"]).all():
             raise InputError(f"'{path.name}' names pictures that are not in this set: run notebook 02 again.")
         rows[name] = np.flatnonzero(pictures.table["image"].isin(images))
@@ -1097,10 +1137,8 @@ def _save_checkpoint(path: Path | None, settings: str, parts: dict, curve: list[
 
 def _resume(path: Path | None, settings: str, parts: dict, device: torch.device) -> list[dict]:
     """Load the parts from a checkpoint of the same settings and give its curve; else an empty curve."""
-    if path is None or not path.is_file():
-        return []
-    stored = load_weights(path, device)
-    if stored.get("settings") != settings:
+    stored = None if path is None else _load_if_good(path, device)
+    if stored is None or stored.get("settings") != settings:
         return []
     for name, part in parts.items():
         part.load_state_dict(stored["states"][name])
@@ -1119,6 +1157,14 @@ def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
     if not isinstance(stored, dict):
         raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
     return stored
+
+
+def _load_if_good(path: Path, device: torch.device | str = "cpu") -> dict | None:
+    """Load weights that a new run can make again; None where they are missing or damaged."""
+    try:
+        return load_weights(path, device)
+    except InputError:
+        return None
 
 
 @torch.inference_mode()
@@ -1254,7 +1300,8 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
     Raises InputError for a missing, damaged or foreign file.
     """
     stored = load_weights(path)
-    if stored.get("genres") != list(GENRES) or not {"network", "texture", "temperature"} <= set(stored):
+    parts = {"network", "texture", "cnn_share", "temperature", "facts"}
+    if stored.get("genres") != list(GENRES) or not parts <= set(stored):
         raise InputError(f"'{Path(path).name}' is no model of this project: run notebook 03 or clone again.")
     model = GenreModel(GenreNetwork().eval(), None)
     try:
@@ -1267,7 +1314,13 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
             model.web = WebClassifier(**stored["web"] | {"texture": texture})
         for name in ("cnn_share", "temperature", "unsure_below", "facts"):
             setattr(model, name, stored[name])
-    except (RuntimeError, TypeError, AttributeError, KeyError) as error:
+        # One question shows whether sizes fit and numbers are numbers.
+        blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
+        answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
+        if any(answer.shape != (1, len(GENRES)) or not np.isfinite(answer).all() for answer in answers):
+            raise ValueError("no probabilities")
+        model.strange(blank)
+    except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:
         raise InputError(f"'{Path(path).name}' was made by another version: run notebook 03 or clone again.") from error
     return model
 
@@ -1276,10 +1329,8 @@ def read_texture(dataset: DataSet, pictures: Pictures) -> np.ndarray:
     """Give the texture descriptors of all pictures, float32 (n, features), from a cache beside the results."""
     cache = dataset.results / "texture.npz"
     fingerprint = _digest(pictures.matrices)
-    if cache.is_file():
-        with np.load(cache, allow_pickle=False) as stored:
-            if stored["fingerprint"] == fingerprint:
-                return stored["texture"]
+    if stored := read_cache(cache, fingerprint):
+        return stored["texture"]
     texture = features.describe(pictures.matrices, progress=True)
     with replacing(cache) as temporary:
         np.savez(temporary, fingerprint=fingerprint, texture=texture)
@@ -1334,9 +1385,9 @@ def train_reference(
     torch.manual_seed(seed)
     network.apply(lambda layer: getattr(layer, "reset_parameters", lambda: None)())
     checkpoint = dataset.results / "runs" / f"{name.replace(', ', '-')}.pt"
-    started, new = time.monotonic(), not checkpoint.is_file()
+    started, before = time.monotonic(), checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
     curve = train_network(network, pictures, split, recipe, seed, checkpoint, name)
-    if new:
+    if checkpoint.stat().st_mtime_ns != before:  # it trained now, be it only to the end of a stopped run
         last = curve.iloc[-1]
         reached = {"train": last["train_plain"], "validation": last["validation"]}
         minutes = (time.monotonic() - started) / 60
@@ -1422,8 +1473,7 @@ def run_protocol(dataset: DataSet, pictures: Pictures, split: Split, seed: int, 
     digest = _digest(np.array([json.dumps(asdict(recipe)), _digest(split.train), _digest(pictures.matrices)]))
     stored = dataset.results / "runs" / f"{split.name}-seed{seed}-{digest}.pt"
     parts = {"train": split.train, "validation": split.validation, "test": split.test}
-    if stored.is_file():
-        kept = load_weights(stored)
+    if kept := _load_if_good(stored):
         looks = {look: {part: kept[look][part].numpy() for part in parts} for look in ("cnn", "texture")}
         return Run(split, seed, pd.DataFrame(kept["curve"]), **looks, minutes=kept["minutes"])
     started = time.monotonic()
@@ -1492,9 +1542,11 @@ def record_experiment(
         "minutes": round(minutes, 2),
         "remark": remark,
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    header = not path.is_file()
-    pd.DataFrame([row]).to_csv(path, mode="a", header=header, index=False, float_format="%.4f", lineterminator="\n")
+    with locked(path.parent):
+        before = path.read_bytes() if path.is_file() else b""
+        line = pd.DataFrame([row]).to_csv(header=not before, index=False, float_format="%.4f", lineterminator="\n")
+        with replacing(path) as temporary:
+            temporary.write_bytes(before + line.encode())
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -1745,12 +1797,19 @@ def write_report(dataset: DataSet, readme: Path = ROOT / "README.md") -> None:
 
 
 def update_metrics(dataset: DataSet, **sections: object) -> dict:
-    """Put sections into data/<set>/metrics.json, keep the others, and give the whole."""
+    """Put sections into data/<set>/metrics.json, keep the others, and give the whole.
+
+    Raises InputError where the file is there and is no JSON.
+    """
     path = dataset.results / "metrics.json"
-    metrics = json.loads(path.read_text()) if path.is_file() else {}
-    metrics = {"dataset": dataset.name, **metrics, **sections}
-    with replacing(path) as temporary:
-        temporary.write_text(json.dumps(metrics, indent=2) + "\n")
+    with locked(path.parent):
+        try:
+            metrics = json.loads(path.read_text()) if path.is_file() else {}
+            metrics = {"dataset": dataset.name, **metrics, **sections}
+        except (TypeError, ValueError) as error:
+            raise InputError(f"'{path.name}' is damaged: remove it and run the notebooks again.") from error
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(metrics, indent=2) + "\n")
     return metrics
 
 
@@ -2148,7 +2207,13 @@ def _read_songs_csv(path: Path) -> dict[str, dict[str, str]]:
     """Rows of songs.csv by file name; empty where there is none."""
     if not path.is_file():
         return {}
-    table = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            separator = max(",;\t", key=file.readline().count)
+            file.seek(0)
+            table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, index_col=False).fillna("")
+    except ValueError as error:  # also what pandas' own errors and a wrong encoding are
+        raise InputError(f"'{path.name}' cannot be read as a table: save it as CSV in UTF-8.") from error
     table.columns = table.columns.str.strip().str.lower()
     if "file" not in table:
         raise InputError(f"'{path.name}' has no column 'file': its first line must be file,title,genre.")

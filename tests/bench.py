@@ -1,0 +1,268 @@
+"""How long things take, each beside another way of doing it: `make bench`, `make bench DATA=folder`.
+
+What is compared runs in turns, several times, and the medians are compared: cores are shared and noisy, so seconds
+change from day to day, and ratios far less. Each part has a process of its own, so that its peak memory is its own.
+The table is also written to data/<set>/bench.csv.
+"""
+
+import functools
+import io
+import multiprocessing
+import statistics
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import librosa
+import librosa.display
+import matplotlib
+import numpy as np
+import pandas as pd
+import soundfile
+import torch
+from PIL import Image
+from torch import nn
+
+import demo_songs
+import utils
+
+SONG_SECONDS, SONG_RATE = 240, 44_100  # of the song that is classified, an MP3 in stereo
+Row = dict[str, object]
+
+
+def in_turns(ways: dict[str, Callable], rounds: int) -> dict[str, float]:
+    """Call each way once to warm up, then all in turns; gives the median seconds of each."""
+    for way in ways.values():
+        way()
+    seconds = defaultdict(list)
+    for _ in range(rounds):
+        for name, way in ways.items():
+            started = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def compared(what: str, ours: float, other: str, others: float) -> Row:
+    return {"what": what, "seconds": ours, "compared with": other, "its seconds": others, "times faster": others / ours}
+
+
+def drawn_by_matplotlib(samples: np.ndarray) -> bytes:
+    """The PNG of a clip as the Kaggle set was drawn: librosa's spectrogram, its display, 432 x 288 pixels."""
+    mel = librosa.feature.melspectrogram(y=samples, sr=utils.SAMPLE_RATE, pad_mode="reflect")
+    figure = matplotlib.figure.Figure(figsize=(6, 4), dpi=72)
+    axes = figure.subplots()
+    librosa.display.specshow(librosa.amplitude_to_db(mel, ref=np.max, top_db=80), sr=utils.SAMPLE_RATE, ax=axes)
+    return as_png(figure.savefig)
+
+
+def drawn_by_us(samples: np.ndarray) -> bytes:
+    """The PNG of the same clip from its matrix."""
+    return as_png(utils.matrix_to_picture(utils.audio_to_matrix(samples)).save)
+
+
+def as_png(save: Callable) -> bytes:
+    file = io.BytesIO()
+    save(file, format="png")
+    return file.getvalue()
+
+
+def drawing(data: str) -> list[Row]:
+    """Sound to picture."""
+    samples = utils.load_audio(utils.clips_with_audio(utils.find_dataset(data), 1)[0][0])
+    pictures = [np.array(Image.open(io.BytesIO(draw(samples)))) for draw in (drawn_by_us, drawn_by_matplotlib)]
+    inner = [picture[utils.INNER_ROWS, utils.INNER_COLUMNS, :3] for picture in pictures]
+    same = (inner[0] == inner[1]).all(axis=-1).mean()
+    seconds = in_turns(
+        {
+            "ours": functools.partial(drawn_by_us, samples),
+            "matrix": functools.partial(utils.audio_to_matrix, samples),
+            "theirs": functools.partial(drawn_by_matplotlib, samples),
+        },
+        9,
+    )
+    other = f"librosa and matplotlib, {same:.1%} of the pixels the same"
+    return [
+        compared("30 s clip to picture (PNG)", seconds["ours"], other, seconds["theirs"]),
+        compared("30 s clip to matrix, all a network needs", seconds["matrix"], other, seconds["theirs"]),
+    ]
+
+
+def decoding(data: str) -> list[Row]:
+    """Pictures to matrices, and the same again from the cache."""
+    with tempfile.TemporaryDirectory() as folder:
+        dataset = utils.find_dataset(data, folder)
+        cache = dataset.results / "pictures.npz"
+        count = len(utils.read_pictures(dataset).table)
+
+        def decode():
+            cache.unlink()
+            utils.read_pictures(dataset)
+
+        seconds = in_turns({"decoded": decode, "cached": lambda: utils.read_pictures(dataset)}, 3)
+    each = f"{1000 * seconds['decoded'] / count:.1f} ms each"
+    return [
+        {"what": f"decoding {count} pictures, {each}", "seconds": seconds["decoded"]},
+        compared(f"{count} pictures from the cache", seconds["cached"], "decoding them", seconds["decoded"]),
+    ]
+
+
+class OpenedEachTime(torch.utils.data.Dataset):
+    """The reference project's way: each item opens its picture, float32 (3, 288, 432)."""
+
+    def __init__(self, paths: list[Path], labels: np.ndarray) -> None:
+        self.paths, self.labels = paths, labels
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> tuple[torch.Tensor, int]:
+        pixels = np.array(Image.open(self.paths[row]).convert("RGB"), np.float32) / 255
+        return torch.from_numpy(pixels.transpose(2, 0, 1)), int(self.labels[row])
+
+
+def training(data: str) -> list[Row]:
+    """One epoch of the reference's first network its way and ours, and one of our network."""
+    dataset = utils.find_dataset(data, tempfile.mkdtemp())
+    pictures = utils.read_pictures(dataset)
+    split = replace(utils.random_split(pictures, 0), validation=np.array([], int))
+    paths = [dataset.images / genre / image for image, genre in pictures.table[["image", "genre"]].to_numpy()]
+    device = utils.pick_device()
+
+    network = utils.ReferenceNetwork().to(device)
+    optimiser = torch.optim.Adam(network.parameters(), lr=1e-3)
+    items = OpenedEachTime([paths[row] for row in split.train], pictures.labels[split.train])
+    loader = torch.utils.data.DataLoader(items, utils.REFERENCE_FIRST.batch_size, shuffle=True)
+
+    def their_epoch():
+        network.layers.train()
+        for images, labels in loader:
+            loss = nn.functional.cross_entropy(network.layers(images.to(device)), labels.to(device))
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+    def epochs(ours: torch.nn.Module, recipe: utils.Recipe, count: int) -> float:
+        started = time.perf_counter()
+        utils.train_network(ours, pictures, split, replace(recipe, epochs=count, plain_every=count), 0)
+        return time.perf_counter() - started
+
+    seconds = defaultdict(list)
+    their_epoch()
+    for _ in range(3):
+        started = time.perf_counter()
+        their_epoch()
+        seconds["theirs"].append(time.perf_counter() - started)
+        # train_network also measures accuracy at its end; two epochs more than one cost two epochs.
+        for name, kind, recipe in (
+            ("same", utils.ReferenceNetwork, utils.REFERENCE_FIRST),
+            ("ours", utils.GenreNetwork, utils.OURS),
+        ):
+            seconds[name].append((epochs(kind(), recipe, 3) - epochs(kind(), recipe, 1)) / 2)
+    median = {name: statistics.median(times) for name, times in seconds.items()}
+    other, count = "opening each picture, float32", len(split.train)
+    return [
+        compared(f"epoch of the reference network, {count} pictures", median["same"], other, median["theirs"]),
+        compared(f"epoch of our network, {count} pictures", median["ours"], "the reference's epoch", median["theirs"]),
+    ]
+
+
+@contextmanager
+def timed(times: dict[str, float], places: dict[str, tuple[object, str]]):
+    """Add up the seconds spent in functions, while the block runs: name to (module, function)."""
+    kept = {name: getattr(*place) for name, place in places.items()}
+
+    def wrap(name: str) -> Callable:
+        def call(*arguments, **options):
+            started = time.perf_counter()
+            try:
+                return kept[name](*arguments, **options)
+            finally:
+                times[name] += time.perf_counter() - started
+
+        return call
+
+    for name, (module, function) in places.items():
+        setattr(module, function, wrap(name))
+    try:
+        yield
+    finally:
+        for name, (module, function) in places.items():
+            setattr(module, function, kept[name])
+
+
+def listening(data: str) -> list[Row]:
+    """A song of four minutes, from file to genre, and where the time goes."""
+    model = utils.load_model()
+    places = {
+        "reading": (utils, "load_audio"),
+        "resampling": (utils.librosa, "resample"),
+        "mel": (utils, "mel_power"),
+        "texture": (utils.features, "describe"),
+        "network": (utils, "predict"),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "song.mp3"
+        song = librosa.resample(
+            demo_songs.song("rock", demo_songs.SONG_SEEDS, SONG_SECONDS), orig_sr=utils.SAMPLE_RATE, target_sr=SONG_RATE
+        )
+        soundfile.write(path, np.stack([song, song], axis=1), SONG_RATE)
+        utils.classify_song(path, model)
+        totals, parts = [], defaultdict(list)
+        for _ in range(5):
+            times, started = defaultdict(float), time.perf_counter()
+            with timed(times, places):
+                result = utils.classify_song(path, model)
+            totals.append(time.perf_counter() - started)
+            times["decoding"] = times.pop("reading") - times["resampling"]
+            for name, seconds in times.items():
+                parts[name].append(seconds)
+    rows = [
+        {"what": f"- {name}", "seconds": statistics.median(parts[name])}
+        for name in ("decoding", "resampling", "mel", "texture", "network")
+    ]
+    what = f"a song of {SONG_SECONDS // 60} minutes, MP3, {len(result.windows)} windows, to its genre; in it"
+    return [{"what": what, "seconds": statistics.median(totals)}, *rows]
+
+
+def peak_memory() -> float:
+    """Largest memory of this process so far, in MB; NaN where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return float("nan")
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB on Linux
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def measure(part: Callable, data: str) -> list[Row]:
+    """Do one part, and put the peak memory of its process into its first row."""
+    rows = part(data)
+    rows[0]["peak MB"] = peak_memory()
+    return rows
+
+
+def main(data: str) -> None:
+    """Do all parts, print the table and write it."""
+    dataset = utils.call_from_make(utils.find_dataset, data)
+    rows = []
+    for part in (drawing, decoding, training, listening):
+        with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
+            rows += process.submit(measure, part, data).result()
+    table = pd.DataFrame(rows).round({"seconds": 4, "its seconds": 4, "times faster": 1, "peak MB": 0})
+    print(f"{dataset.label}, on {utils.pick_device()}, {torch.get_num_threads()} threads")
+    print(table.to_string(index=False, na_rep=""))
+    with utils.replacing(dataset.results / "bench.csv") as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "")
