@@ -523,6 +523,7 @@ def mel_to_matrix(mel: np.ndarray) -> np.ndarray:
 # A web tool's picture: FFmpeg's showspectrumpic with scale=lin and color=intensity. All ten of the user's pictures lie
 # within 3 of 255 steps of this palette, and of the tool's four level scales only the linear one is so dark above.
 WEB_ROWS, WEB_COLUMNS = 288, 432  # a whole song, 0 to 22 050 Hz: 76.6 Hz a row, half a second a column
+LARGEST_PICTURE = 20_000_000  # pixels
 WEB_WINDOW = 54  # columns: 30 s of a song of 4 minutes; a picture does not say how long its song is
 WEB_DRAWS = 3  # simulated pictures of each clip
 WEB_RIDGE = 0.1 / 3000  # chosen on simulated windows by artist folds, as were the groups of descriptors
@@ -572,7 +573,11 @@ def _read_colours(path: Path) -> np.ndarray:
     """Colours of a picture, uint8 (height, width, 3), transparent parts on white."""
     try:
         with Image.open(path) as picture:
+            if picture.width * picture.height > LARGEST_PICTURE:  # before a huge one is unpacked
+                raise InputError(f"'{path.name}' is {picture.width} x {picture.height} pixels: make it smaller.")
             picture = picture.convert("RGBA")
+    except InputError:
+        raise
     except Exception as error:  # Pillow's decoders raise many types for broken files
         raise InputError(f"'{path.name}' cannot be read as a picture: replace it or remove it.") from error
     return np.asarray(Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB"))
@@ -2532,7 +2537,7 @@ def read_fingerprints(path: str | Path = FINGERPRINT_PATH) -> Fingerprints:
 
 
 def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
-    """Find the training clips that a song contains, at any offset and from half of a clip on; best match first.
+    """Find the training clips that a song contains, at any offset and from two thirds of a clip on; best match first.
 
     mel: power, float32 (128, frames), as `mel_power` gives it.
     """

@@ -90,9 +90,10 @@ def try_file(path: Path) -> str:
     """What the project says to a file: "result" or "InputError"; any other error is let through."""
     try:
         if path.suffix == ".png":
+            utils.picture_kind(path)
             matrices = utils.picture_to_matrix(path)[None]
         else:
-            _, matrices = utils.song_windows(utils.load_audio(path))
+            _, matrices = utils.song_windows(utils.mel_power(utils.load_audio(path)))
     except utils.InputError as error:
         assert path.name in str(error) and "\n" not in str(error), f"a poor sentence: {error}"
         return "InputError"

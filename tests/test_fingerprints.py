@@ -20,14 +20,14 @@ def test_buried_clips_are_found_and_no_others(demo):
     assert trial["foreign"].sum() == 0
 
 
-def test_half_a_clip_at_the_begin_of_a_song_is_found(demo):
+def test_most_of_a_clip_at_the_begin_of_a_song_is_found(demo):
     dataset, prints = demo
     (audio, picture), (other, _) = utils.clips_with_audio(dataset, 1)[:2]
-    half, rest = utils.load_audio(audio)[utils.CLIP_SAMPLES * 2 // 5 :], utils.load_audio(other)
-    song = np.concatenate([half, rest * half.std() / rest.std()])
+    most, rest = utils.load_audio(audio)[utils.CLIP_SAMPLES * 3 // 10 :], utils.load_audio(other)
+    song = np.concatenate([most, rest * most.std() / rest.std()])
     matches = utils.find_clips(utils.mel_power(song), prints)
     found = {match.image: match.start for match in matches}
-    assert found[picture.name] == pytest.approx(-12, abs=0.2)
+    assert found[picture.name] == pytest.approx(-9, abs=0.2)
 
 
 def test_a_song_without_the_clip_is_not_accused(demo):
