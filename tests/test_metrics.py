@@ -59,3 +59,14 @@ def test_metrics_keep_the_sections_they_had(dataset):
     utils.update_metrics(dataset, second=2)
     stored = json.loads((dataset.results / "metrics.json").read_text())
     assert stored == {"dataset": "demo", "first": {"a": 1}, "second": 2}
+
+
+def test_an_honest_model_lies_in_the_range_of_honest_models():
+    rng = np.random.default_rng(1)
+    probabilities = utils.softmax(2 * rng.normal(size=(300, 10)), axis=1)
+    labels = np.array([rng.choice(10, p=row) for row in probabilities])
+    low, high = utils.honest_calibration_error(probabilities)
+    assert 0.02 < low < high < 0.12
+    assert low <= utils.expected_calibration_error(probabilities, labels) <= high
+    boasting = utils.softmax(10 * np.log(probabilities), axis=1)
+    assert utils.expected_calibration_error(boasting, labels) > utils.honest_calibration_error(boasting)[1]

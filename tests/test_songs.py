@@ -249,7 +249,7 @@ def test_what_is_no_music_is_called_strange(sound):
 def test_where_the_network_looks_is_what_its_answer_hangs_on():
     matrix = utils.picture_to_matrix(utils.ROOT / "data_samples" / "metal00002.png")
     network = utils.load_model().network
-    heat = utils.grad_cam(network, matrix, "metal")
+    heat = utils.grad_cam(network, matrix[None], "metal")[0]
     assert heat.shape == matrix.shape
     assert heat.min() >= 0
     assert heat.max() == pytest.approx(1)
