@@ -27,7 +27,7 @@ QUICK = {
     "03": {"epochs": 2, "reference_epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
 }
 CONFUSION = {"03": "confusion_random", "04": "confusion_songs"}
-SECONDS_TO_RUN = 900
+SECONDS_TO_RUN = 600
 # Chromium refuses its sandbox to root; the others keep it from talking to anything but the page.
 FLAGS = [
     *(["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []),
@@ -110,19 +110,20 @@ def lab(project, tmp_path_factory):
         server.wait(60)
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory):
+@pytest.fixture
+def page(tmp_path):
+    """A page of a browser that was never used before."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("chromium"),
+            tmp_path / "chromium",
             executable_path=CHROMIUM,
             headless=True,
             args=FLAGS,
             viewport={"width": 1400, "height": 1000},
         )
-        yield context
+        yield context.pages[0]
         context.close()
 
 
@@ -144,16 +145,17 @@ def _run_all(page, cells: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", NOTEBOOKS)
-def test_run_all_in_jupyterlab_ends_without_an_error(name, project, lab, browser):
+def test_run_all_in_jupyterlab_ends_without_an_error(name, project, lab, page):
     notebook = nbformat.read(project / "notebooks" / name, 4)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    page = browser.new_page()
     # A workspace of its own, or the tabs of the notebook before would open again.
     page.goto(lab.format(f"lab/workspaces/{name[:2]}/tree/notebooks/{name}"))
-    numbers = _run_all(page, len(code))
-    page.wait_for_timeout(1000)  # the last picture is still being laid out
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / f"{name[:2]}_end.png")
+    try:
+        numbers = _run_all(page, len(code))
+        page.wait_for_timeout(1000)  # the last picture is still being laid out
+    finally:
+        page.screenshot(path=SCREENSHOTS / f"{name[:2]}_end.png")
     errors = page.locator('.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]').all_inner_texts()
     assert not errors, errors
     assert numbers == [f"[{n}]:" for n in range(1, len(code) + 1)]
@@ -171,7 +173,6 @@ def test_run_all_in_jupyterlab_ends_without_an_error(name, project, lab, browser
         box = picture.bounding_box()
         assert picture.is_visible() and box["width"] > 300 and box["height"] > 200
         page.screenshot(path=SCREENSHOTS / f"{name[:2]}_{figure}.png")
-    page.close()
     with urllib.request.urlopen(lab.format("api/kernels")) as answer:
         for kernel in json.load(answer):
             urllib.request.urlopen(urllib.request.Request(lab.format(f"api/kernels/{kernel['id']}"), method="DELETE"))

@@ -7,6 +7,8 @@ import av
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import utils
 
@@ -111,6 +113,27 @@ def test_windows_cover_a_song_and_leave_silence_out():
     assert starts.min() == pytest.approx(20, abs=1.5)
     assert starts.max() + utils.CLIP_SECONDS == pytest.approx(120, abs=1.5)
     assert np.diff(starts).max() <= 15.1
+
+
+STRETCHES = st.tuples(st.sampled_from([0, 1e-6, 1e-3, 0.3, 1]), st.floats(0.5, 50), st.booleans())
+
+
+@settings(max_examples=15, deadline=None)
+@given(stretches=st.lists(STRETCHES, min_size=1, max_size=5))
+def test_any_song_gives_windows_that_lie_in_it(stretches):
+    parts = [
+        level * (_music(seconds) if notes else np.random.default_rng(0).normal(0, 0.2, int(seconds * RATE)))
+        for level, seconds, notes in stretches
+    ]
+    song = np.concatenate(parts).astype(np.float32)
+    starts, windows = utils.song_windows(song)
+    assert windows.dtype == np.uint8
+    assert windows.shape == (len(starts), utils.MEL_BINS, utils.COLUMNS)
+    assert len(starts) >= 1
+    assert (np.diff(starts) > 0).all()
+    assert starts.min() >= 0
+    assert starts.max() + min(utils.CLIP_SECONDS, len(song) / RATE) <= len(song) / RATE + 0.05
+    assert windows.any() or np.abs(song).max() < 0.01  # what is softer is all floor
 
 
 def test_a_window_is_drawn_as_if_it_had_been_cut_out():
