@@ -2008,7 +2008,7 @@ def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) 
     return figure
 
 
-def plot_song(result: SongResult, network: GenreNetwork, title: str) -> Figure:
+def plot_song_course(result: SongResult, network: GenreNetwork, title: str) -> Figure:
     """Show why a song got its genre: its spectrogram, the genres' course under it, and where the network looked.
 
     The lower left shows the four most probable genres window by window. On the right is the window that spoke most for

@@ -126,7 +126,7 @@ def test_any_song_gives_windows_that_lie_in_it(stretches):
         for level, seconds, notes in stretches
     ]
     song = np.concatenate(parts).astype(np.float32)
-    starts, windows = utils.song_windows(song)
+    starts, windows = utils.song_windows(utils.mel_power(song))
     assert windows.dtype == np.uint8
     assert windows.shape == (len(starts), utils.MEL_BINS, utils.COLUMNS)
     assert len(starts) >= 1
@@ -289,7 +289,7 @@ def test_where_the_network_looks_is_what_its_answer_hangs_on():
 def test_the_page_of_a_song_names_its_axes(small_set):
     song = sorted((small_set / "songs").glob("*.*"))[0]
     model = utils.load_model()
-    figure = utils.plot_song(utils.classify_song(song, model), model.network, "demo songs: one")
+    figure = utils.plot_song_course(utils.classify_song(song, model), model.network, "demo songs: one")
     labels = {axes.get_xlabel() for axes in figure.axes} | {axes.get_ylabel() for axes in figure.axes}
     assert {"time in s", "probability", "frequency in Hz (mel)"} <= labels
     assert all(axes.get_title() for axes in figure.axes[:4])
