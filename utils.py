@@ -1852,7 +1852,7 @@ def save_figure(figure: Figure, dataset: DataSet, name: str) -> display.Image:
     drawn = io.BytesIO()
     figure.savefig(drawn, dpi=90, bbox_inches="tight", pad_inches=0.1)
     with replacing(path) as temporary, Image.open(drawn) as picture:
-        colours = picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+        colours = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
         colours.save(temporary, format="PNG", optimize=True)
     plt.close(figure)
     return display.Image(path.read_bytes())
