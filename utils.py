@@ -7,6 +7,7 @@ The module follows the data, from the picture on disk to the genre of a song. It
     3 Pictures, audio, matrices     7 Metrics
     4 Tables and splits             8 Figures
                                     9 Songs
+                                   10 The feature route
 
 One representation serves everything: a **matrix** is a uint8 array of 128 x 334, mel bins (row 0 is the
 lowest) by columns in time. A Kaggle picture holds exactly this matrix, and `audio_to_matrix` computes the
@@ -46,6 +47,7 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -1385,19 +1387,25 @@ def report_table(metrics: dict) -> str:
 
 
 def write_report(dataset: DataSet, readme: Path = ROOT / "README.md") -> None:
-    """Put the table of results from metrics.json between README's two marks.
+    """Put the tables from metrics.json between README's pairs of marks: results, and the feature route.
 
-    Raises InputError where there is no metrics.json yet, or README lost its marks.
+    Raises InputError where there is no metrics.json yet, a notebook's section is missing in it, or README lost marks.
     """
     path = dataset.results / "metrics.json"
     if not path.is_file():
         raise InputError(f"'{path.name}' is missing: run the notebooks first.")
-    before, mark, rest = readme.read_text().partition("<!-- results -->\n")
-    _, end, after = rest.partition("\n<!-- end of results -->")
-    if not mark or not end:
-        raise InputError(f"'{readme.name}' has lost its marks around the results: put them back.")
+    metrics = json.loads(path.read_text())
+    if "features" not in metrics:
+        raise InputError(f"'{path.name}' has no section 'features': run notebook 05 first.")
+    text = readme.read_text()
+    for name, table in (("results", report_table(metrics)), ("features", route_report(metrics["features"]))):
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        if not mark or not end:
+            raise InputError(f"'{readme.name}' has lost its marks around the {name}: put them back.")
+        text = before + mark + table + end + after
     with replacing(readme) as temporary:
-        temporary.write_text(before + mark + report_table(json.loads(path.read_text())) + end + after)
+        temporary.write_text(text)
 
 
 def update_metrics(dataset: DataSet, **sections: object) -> dict:
@@ -1568,6 +1576,65 @@ def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) 
     axes.plot(table["confidence"], table["accuracy"], "o-", label="ten equally filled bins")
     axes.set(title=title, xlabel="mean confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1))
     axes.legend(loc="upper left")
+    return figure
+
+
+def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
+    """Course of named features over a clip: a row of panels per feature, a column per clip (title to frames).
+
+    One number per frame is a line, several are an image, number 1 at the bottom (chroma: C to B). What a clip's source
+    does not carry, such as a picture's zero-crossing rate, is said in the panel.
+    """
+    heights = [1.4 if features.NAMED_FEATURES[name].size > 1 else 1 for name in names]
+    figure, grid = plt.subplots(
+        len(names), len(clips), figsize=(10, 0.6 + 1.7 * sum(heights)), sharex=True, sharey="row", squeeze=False,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for row, name in zip(grid, names, strict=True):
+        held = [frames[name] for frames in clips.values() if name in frames]
+        for axes, (clip, frames) in zip(row, clips.items(), strict=True):
+            if name in frames:
+                drawn = _draw_feature(axes, name, frames[name], np.min(held), np.max(held))
+            else:
+                axes.text(CLIP_SECONDS / 2, 0.5, "not in a picture", ha="center", va="center")
+            axes.set(title=f"{clip}: {name.replace('_', ' ')}", xlim=(0, CLIP_SECONDS))
+        if held and features.NAMED_FEATURES[name].size > 1:
+            figure.colorbar(drawn, ax=row, label=features.NAMED_FEATURES[name].unit)
+    for axes in grid[-1]:
+        axes.set_xlabel("time in s")
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_feature(axes: plt.Axes, name: str, values: np.ndarray, low: float, high: float):
+    """Draw (numbers, frames) as a line or an image between two values, and give what a colour bar needs."""
+    size, unit = features.NAMED_FEATURES[name].size, features.NAMED_FEATURES[name].unit
+    if size == 1:
+        axes.plot(np.linspace(0, CLIP_SECONDS, values.shape[1]), values[0], linewidth=0.7)
+        axes.set_ylabel(f"{name.replace('_', ' ')}\n({unit})")
+        return None
+    extent = (0, CLIP_SECONDS, 0.5, size + 0.5)
+    image = axes.imshow(
+        values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high, extent=extent,
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.set_ylabel({"chroma": "note", "contrast": "octave", "mfcc": "coefficient"}.get(name, "dimension"))
+    if name == "chroma":
+        axes.set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
+    return image
+
+
+def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
+    mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
+    spread = pd.DataFrame({name: table.std() for name, table in losses.items()}).loc[mean.index] * 100
+    order = mean.mean(axis=1).sort_values().index
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(mean) + 1.4), layout="constrained")
+    mean.loc[order].plot.barh(ax=axes, xerr=spread.loc[order], width=0.8, error_kw={"elinewidth": 1})
+    axes.set(title=title, xlabel="accuracy lost when shuffled, in points", ylabel="feature")
+    axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    sns.despine(figure)
     return figure
 
 
@@ -1831,3 +1898,282 @@ def score_sentence(score: dict) -> str:
         f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%} "
         f"(95 % interval {low:.0%} to {high:.0%}); {score['whole_picture_correct']} with the whole song in one picture"
     )
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 10 The feature route
+# ---------------------------------------------------------------------------------------------------------
+
+KAGGLE_TABLE = "features_30_sec.csv"
+
+
+def read_sound_features(dataset: DataSet) -> pd.DataFrame:
+    """Describe every clip that has sound by its named features: one row per clip, the index is its picture's name.
+
+    The work runs on all cores. The rows are kept in data/<set>/sound_features.npz until a sound file changes. A clip
+    that cannot be read is left out. A set without sound gives a table without rows.
+    """
+    pairs = clips_with_audio(dataset)
+    seen = [f"{audio.name} {audio.stat().st_size} {audio.stat().st_mtime_ns}" for audio, _ in pairs]
+    recipe = f"{features.NAMED_FEATURES} {features.STATISTICS}"
+    fingerprint = hashlib.sha256("\n".join([recipe, *seen]).encode()).hexdigest()
+    cache = dataset.results / "sound_features.npz"
+    if cache.is_file():
+        with np.load(cache, allow_pickle=False) as stored:
+            if stored["fingerprint"] == fingerprint:
+                return pd.DataFrame(stored["values"], stored["image"].astype(object), stored["columns"].astype(object))
+    rows = []
+    with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel:
+        for start in tqdm(range(0, len(pairs), 10), desc="listening for features", unit_scale=10):
+            rows += parallel(joblib.delayed(_sound_row)(audio) for audio, _ in pairs[start : start + 10])
+    named = {picture.name: row for (_, picture), row in zip(pairs, rows, strict=True) if row is not None}
+    table = pd.DataFrame(named).T
+    with replacing(cache) as temporary:
+        np.savez(
+            temporary,
+            fingerprint=fingerprint,
+            image=table.index.to_numpy(str),
+            columns=table.columns.to_numpy(str),
+            values=table.to_numpy(float),
+        )
+    return table
+
+
+def _sound_row(path: Path) -> pd.Series | None:
+    try:
+        return features.describe_sound(load_audio(path), SAMPLE_RATE)
+    except InputError:
+        return None
+
+
+def picture_features(matrices: np.ndarray) -> pd.DataFrame:
+    """Describe matrices, uint8 (n, 128, 334), by what they carry of the named features, one row each."""
+    return features.describe_matrices(matrices, DB_PER_LEVEL, SAMPLE_RATE)
+
+
+def read_kaggle_features(dataset: DataSet) -> pd.DataFrame | None:
+    """Read features_30_sec.csv beside the pictures, or give None where there is none; index: the picture's name.
+
+    Its variances become standard deviations, so that they have the feature's unit. Its columns `harmony`, `perceptr`
+    and `tempo` are kept, `length` and `label` are not.
+
+    Raises InputError for a file without its columns.
+    """
+    path = dataset.images.parent / KAGGLE_TABLE
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path)
+        names = table["filename"].str.replace(r"^([a-z]+)\.(\d+)\.wav$", r"\1\2.png", regex=True)
+        values = table.drop(columns=["filename", "length", "label"]).astype(float)
+    except (ValueError, KeyError, AttributeError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"'{path.name}' is not Kaggle's table of features: unpack the download again.") from error
+    spread = values.columns.str.endswith("_var")
+    values.loc[:, spread] = np.sqrt(values.loc[:, spread])
+    values.columns = values.columns.str.replace("_var", "_std")
+    return values.set_index(names.to_numpy())
+
+
+def feature_tables(dataset: DataSet, pictures: Pictures) -> dict[str, pd.DataFrame]:
+    """Give the tables of named features that have a row for every picture, in the pictures' order.
+
+    "pictures" is always there, "sound" where every picture's clip is at hand, "Kaggle" where its table is.
+    """
+    order = pictures.table["image"].to_numpy()
+    found = {"sound": read_sound_features(dataset), "Kaggle": read_kaggle_features(dataset)}
+    tables = {"pictures": picture_features(pictures.matrices).set_index(order)}
+    for name, table in found.items():
+        if table is not None and np.isin(order, table.index).all():
+            tables[name] = table.loc[order]
+    return tables
+
+
+def read_feature_search(
+    dataset: DataSet, pictures: Pictures, tracks: pd.DataFrame, table: pd.DataFrame
+) -> pd.DataFrame:
+    """Compare the classifiers' settings by cross-validation over artists; gives `features.search_settings`' table.
+
+    Only training and validation tracks of the fault-filtered split take part. The result is kept in
+    data/<set>/feature_search.csv until the pictures or the candidates change.
+    """
+    split = fault_filtered_split(pictures, tracks)
+    rows = np.sort(np.concatenate([split.train, split.validation]))
+    facts = pictures.table[["image"]].merge(tracks, on="image", how="left").iloc[rows]
+    artists = facts["artist_group"].where(facts["artist_group"] != "", facts["artist"])
+    what = json.dumps([features.CANDIDATES, list(table.columns), _digest(pictures.matrices[rows])])
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    path = dataset.results / "feature_search.csv"
+    if path.is_file():
+        kept = pd.read_csv(path)
+        if (kept["of"] == digest).all():
+            return kept.drop(columns="of")
+    found = features.search_settings(table.iloc[rows].to_numpy(), pictures.labels[rows], artists.to_numpy())
+    with replacing(path) as temporary:
+        found.assign(of=digest).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    return found
+
+
+@dataclass(frozen=True)
+class FeatureRun:
+    """A classifier on named features, trained on a split.
+
+    scores: float (n, 10) by the part's name, the largest at the answer; log-probabilities but for the SVM.
+    importance: what `features.group_importance` says of the validation part, or of the test part without one.
+    """
+
+    table: str
+    classifier: str
+    split: Split
+    seed: int
+    scores: dict[str, np.ndarray]
+    importance: pd.DataFrame
+    minutes: float
+
+
+def run_features(
+    dataset: DataSet,
+    pictures: Pictures,
+    table_name: str,
+    table: pd.DataFrame,
+    split: Split,
+    seed: int,
+    classifier: str,
+) -> FeatureRun:
+    """Train a classifier, "MLP", "SVM" or "boosting", on named features and keep what it says in data/<set>/runs.
+
+    A second call only reads it. A row goes to data/<set>/experiments.csv. The table has a row for each picture.
+    """
+    rows, labels = table.to_numpy(), pictures.labels
+    settings = json.dumps(features.SETTINGS[classifier])
+    digest = _digest(np.array([settings, *table.columns, _digest(split.train), _digest(rows)]))
+    stored = dataset.results / "runs" / f"features-{table_name}-{classifier}-{split.name}-seed{seed}-{digest}.npz"
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    if stored.is_file():
+        with np.load(stored, allow_pickle=False) as kept:
+            importance = pd.DataFrame(kept["importance"], columns=kept["groups"].astype(object))
+            scores = {part: kept[part] for part in parts}
+            return FeatureRun(table_name, classifier, split, seed, scores, importance, float(kept["minutes"]))
+    started = time.monotonic()
+    trained = features.make_classifier(classifier, seed).fit(rows[split.train], labels[split.train])
+    empty = np.empty((0, len(GENRES)))
+    scores = {part: features.scores(trained, rows[at]) if len(at) else empty for part, at in parts.items()}
+    minutes = (time.monotonic() - started) / 60
+    held_out = split.validation if len(split.validation) else split.test
+    importance = features.group_importance(trained, rows[held_out], labels[held_out], list(table.columns))
+    with replacing(stored) as temporary:
+        np.savez(
+            temporary,
+            **scores,
+            importance=importance.to_numpy(),
+            groups=importance.columns.to_numpy(str),
+            minutes=minutes,
+        )
+    reached = {part: accuracy(scores[part], labels[at]) for part, at in parts.items()}
+    record_experiment(dataset, f"{classifier}, {table_name} features", split.name, seed, settings, reached, minutes)
+    return FeatureRun(table_name, classifier, split, seed, scores, importance, minutes)
+
+
+def run_routes(
+    dataset: DataSet, pictures: Pictures, tables: dict[str, pd.DataFrame], runs: Sequence[Run]
+) -> list[FeatureRun]:
+    """Train every classifier on every table, on the splits and with the seeds of the networks' runs."""
+    jobs = [(name, kind, run) for name in tables for kind in features.SETTINGS for run in runs]
+    return [
+        run_features(dataset, pictures, name, tables[name], run.split, run.seed, kind)
+        for name, kind, run in tqdm(jobs, desc="feature route")
+    ]
+
+
+def route_probabilities(runs: Sequence[Run], feature_runs: Sequence[FeatureRun], part: str) -> dict[str, list]:
+    """Give what each route says of a part in each of the runs: lists of float (n, 10) by the route's name.
+
+    "CNN" is the network alone, "CNN + texture" the whole model. "MLP, pictures" and so on are a classifier and the
+    table it learned from. "MLP + CNN" and "MLP + whole model" are plain means of two probabilities, nothing weighed
+    or fitted. The SVM's entries are decision values: good for answers, not for averages.
+    """
+    said = {(run.table, run.classifier, run.split.name, run.seed): run.scores[part] for run in feature_runs}
+    cnn = [softmax(run.cnn[part], axis=1) for run in runs]
+    whole = [softmax(run.logits(part), axis=1) for run in runs]
+    routes = {"CNN": cnn, "CNN + texture": whole}
+    for table, kind in dict.fromkeys((run.table, run.classifier) for run in feature_runs):
+        scores = [said[table, kind, run.split.name, run.seed] for run in runs]
+        routes[f"{kind}, {table}"] = scores if kind == "SVM" else [softmax(row, axis=1) for row in scores]
+    mlp = routes["MLP, pictures"]
+    routes["MLP + CNN"] = [(one + other) / 2 for one, other in zip(mlp, cnn, strict=True)]
+    routes["MLP + CNN + texture"] = [(one + other) / 2 for one, other in zip(mlp, whole, strict=True)]
+    return routes
+
+
+def route_metrics(
+    pictures: Pictures,
+    random_runs: Sequence[Run],
+    fair_runs: Sequence[Run],
+    fold_runs: Sequence[Run],
+    feature_runs: Sequence[FeatureRun],
+) -> dict:
+    """Put the accuracies of every route, fractions of whole tracks, into the section `features` of metrics.json.
+
+    Over random splits the interval is Student's, over seeds of one split it is Wilson's for the mean: seeds do not
+    say how far 290 tracks may be off.
+    """
+    metrics = {}
+    for name, runs, part in (
+        ("random_split", random_runs, "validation"),
+        ("fault_filtered", fair_runs, "test"),
+        ("artist_folds", fold_runs, "test"),
+    ):
+        for route, said in route_probabilities(runs, feature_runs, part).items() if runs else ():
+            rows = [getattr(run.split, part) for run in runs]
+            reached = [accuracy(scores, pictures.labels[at]) for scores, at in zip(said, rows, strict=True)]
+            mean, tracks = float(np.mean(reached)), len(rows[0]) if name != "artist_folds" else sum(map(len, rows))
+            over_splits = name == "random_split" and len(runs) > 1
+            both = mean_interval(reached) if over_splits else wilson_interval(round(mean * tracks), tracks)
+            metrics.setdefault(route, {})[name] = {
+                "runs": [round(value, 4) for value in reached],
+                "mean": round(mean, 4),
+                "interval95": [round(bound, 4) for bound in both],
+            }
+    return metrics
+
+
+def route_table(section: dict) -> pd.DataFrame:
+    """Write the section `features` of metrics.json as a table: routes, and accuracy with interval per protocol."""
+    heads = {
+        "random_split": "random 70/30",
+        "fault_filtered": "new artists (fault-filtered)",
+        "artist_folds": "three artist folds",
+    }
+
+    def cell(entry: dict | None) -> str:
+        return f"{entry['mean']:.1%} ({entry['interval95'][0]:.1%} to {entry['interval95'][1]:.1%})" if entry else "-"
+
+    rows = {route: {head: cell(entry.get(name)) for name, head in heads.items()} for route, entry in section.items()}
+    return pd.DataFrame(rows).T.rename_axis("route")
+
+
+def route_report(section: dict) -> str:
+    """Write the section `features` of metrics.json as README's table of routes, in Markdown."""
+    table = route_table(section).reset_index()
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table.itertuples(index=False))])
+
+
+@dataclass(frozen=True)
+class FeatureModel:
+    """A classifier on named features that listens like a GenreModel: `classify_songs` takes either.
+
+    classifier: what `features.make_classifier` gives, trained; the MLP or boosting, because an SVM has no
+    probabilities.
+    """
+
+    classifier: Pipeline
+
+    def probabilities(self, matrices: np.ndarray) -> np.ndarray:
+        """Give probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+        return softmax(features.scores(self.classifier, picture_features(matrices).to_numpy()), axis=1)
+
+
+def train_feature_model(pictures: Pictures, seed: int, classifier: str = "MLP") -> FeatureModel:
+    """Train on the named features of all pictures, for songs. They give windows that look like pictures."""
+    rows = picture_features(pictures.matrices).to_numpy()
+    return FeatureModel(features.make_classifier(classifier, seed).fit(rows, pictures.labels))
