@@ -433,7 +433,7 @@ def describe_matrices(matrices: np.ndarray, db_per_level: float, rate: int) -> p
 
 
 def feature_group(column: str) -> str:
-    """Name of the feature that a column belongs to: `mfcc_01_mean`, and Kaggle's `mfcc1_std`, give mfcc."""
+    """Name of the feature that a column belongs to: `mfcc_01_mean` gives mfcc."""
     return re.sub(r"_?\d*_(mean|std|change)$", "", column)
 
 

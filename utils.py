@@ -1624,6 +1624,28 @@ def _draw_feature(axes: plt.Axes, name: str, values: np.ndarray, low: float, hig
     return image
 
 
+def plot_routes(section: dict, title: str) -> Figure:
+    """Accuracy of each route with its 95 % interval, a panel per protocol of metrics.json's section `features`."""
+    names = {"random_split": "random 70/30", "fault_filtered": "new artists", "artist_folds": "three artist folds"}
+    shown = [name for name in names if all(name in entry for entry in section.values())]
+    figure, panels = plt.subplots(
+        1, len(shown), figsize=(2.4 + 3.4 * len(shown), 0.32 * len(section) + 1.4), sharey=True, sharex=True,
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes, name in zip(panels[0], shown, strict=True):
+        mean = np.array([entry[name]["mean"] for entry in section.values()])
+        low, high = np.transpose([entry[name]["interval95"] for entry in section.values()])
+        axes.errorbar(mean, range(len(mean)), xerr=(mean - low, high - mean), fmt="o", capsize=3)
+        axes.set(title=names[name], xlabel="accuracy of whole tracks")
+        axes.grid(axis="x", alpha=0.4)
+    panels[0][0].set_yticks(range(len(section)), list(section))
+    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylabel("route")
+    figure.suptitle(title)
+    sns.despine(figure)
+    return figure
+
+
 def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
     """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
     mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
@@ -1954,8 +1976,9 @@ def picture_features(matrices: np.ndarray) -> pd.DataFrame:
 def read_kaggle_features(dataset: DataSet) -> pd.DataFrame | None:
     """Read features_30_sec.csv beside the pictures, or give None where there is none; index: the picture's name.
 
-    Its variances become standard deviations, so that they have the feature's unit. Its columns `harmony`, `perceptr`
-    and `tempo` are kept, `length` and `label` are not.
+    Its variances become standard deviations, so that they have the feature's unit, and names become those of
+    `features.NAMED_FEATURES`. Its own columns `harmony`, `perceptr` and `tempo` are kept, `length` and `label` are not;
+    its chroma is one number for all twelve notes.
 
     Raises InputError for a file without its columns.
     """
@@ -1970,7 +1993,8 @@ def read_kaggle_features(dataset: DataSet) -> pd.DataFrame | None:
         raise InputError(f"'{path.name}' is not Kaggle's table of features: unpack the download again.") from error
     spread = values.columns.str.endswith("_var")
     values.loc[:, spread] = np.sqrt(values.loc[:, spread])
-    values.columns = values.columns.str.replace("_var", "_std")
+    short = values.columns.str.replace("_var", "_std").str.removeprefix("spectral_")
+    values.columns = short.str.replace(r"^mfcc(\d+)", lambda found: f"mfcc_{int(found[1]):02d}", regex=True)
     return values.set_index(names.to_numpy())
 
 
@@ -2011,6 +2035,29 @@ def read_feature_search(
     with replacing(path) as temporary:
         found.assign(of=digest).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
     return found
+
+
+def genre_frames(dataset: DataSet, genre: str, clip: int = 0) -> tuple[str, dict[str, np.ndarray]]:
+    """Give a title and the named features of each frame, float (numbers, frames), of a genre's so-manyth clip.
+
+    From its sound where that is at hand, else from its picture, which carries fewer; the title says which.
+    """
+    sounds = sorted((dataset.audio / genre).glob("*.wav")) if dataset.audio else []
+    try:
+        path = sounds[clip]
+        return f"{path.stem}, sound", features.frames_of_sound(load_audio(path), SAMPLE_RATE)
+    except (IndexError, InputError):
+        pictures = sorted((dataset.images / genre).glob("*.png"))
+        path = pictures[min(clip, len(pictures) - 1)]
+        frames = features.frames_of_matrices(picture_to_matrix(path)[None], DB_PER_LEVEL, SAMPLE_RATE)
+        return f"{path.stem}, picture", {name: values[0] for name, values in frames.items()}
+
+
+def table_agreement(table: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
+    """Correlation over the clips that both tables have, mean over the columns of each feature that both have."""
+    rows, columns = table.index.intersection(other.index), table.columns.intersection(other.columns)
+    correlation = table.loc[rows, columns].corrwith(other.loc[rows, columns])
+    return correlation.groupby(features.feature_group, sort=False).mean()
 
 
 @dataclass(frozen=True)
@@ -2160,7 +2207,7 @@ def route_report(section: dict) -> str:
 
 @dataclass(frozen=True)
 class FeatureModel:
-    """A classifier on named features that listens like a GenreModel: `classify_songs` takes either.
+    """A classifier on named features that answers like a GenreModel: `classify_songs` takes either.
 
     classifier: what `features.make_classifier` gives, trained; the MLP or boosting, because an SVM has no
     probabilities.
@@ -2174,6 +2221,30 @@ class FeatureModel:
 
 
 def train_feature_model(pictures: Pictures, seed: int, classifier: str = "MLP") -> FeatureModel:
-    """Train on the named features of all pictures, for songs. They give windows that look like pictures."""
+    """Train on the named features of all pictures, for songs: their windows look like pictures."""
     rows = picture_features(pictures.matrices).to_numpy()
     return FeatureModel(features.make_classifier(classifier, seed).fit(rows, pictures.labels))
+
+
+def classify_songs_by_routes(
+    songs: Sequence[Song], routes: dict[str, Callable[[np.ndarray], np.ndarray]]
+) -> dict[str, list[SongResult]]:
+    """Ask several routes about songs and pictures, reading each only once: results by the route's name.
+
+    A route turns matrices, uint8 (k, 128, 334), into probabilities, float (k, 10). A song is heard in windows of
+    30 s, and one that cannot be used gets a result without windows, as in `classify_songs`.
+    """
+    results = {name: [] for name in routes}
+    for song in tqdm(songs, desc="listening"):
+        starts, matrices = np.empty(0), None
+        try:
+            if song.path.suffix.lower() in PICTURE_SUFFIXES:
+                starts, matrices = np.zeros(1), picture_to_matrix(song.path)[None]
+            else:
+                starts, matrices = song_windows(load_audio(song.path))
+        except InputError as error:
+            song = replace(song, note=str(error))
+        for name, route in routes.items():
+            said = np.empty((0, len(GENRES))) if matrices is None else route(matrices)
+            results[name].append(SongResult(song, starts, said))
+    return results
