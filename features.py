@@ -538,9 +538,9 @@ CANDIDATES = {
     ],
 }
 SETTINGS = {
-    "MLP": {"hidden": [64]},
+    "MLP": {"hidden": [64, 64]},
     "SVM": {"C": 3, "gamma": 0.002},
-    "boosting": {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 4},
+    "boosting": {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 8},
 }
 SEARCH_FOLDS, SEARCH_REPEATS = 5, 2
 

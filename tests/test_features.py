@@ -76,7 +76,7 @@ def test_loudness_does_not_reach_a_picture():
     assert np.allclose(quiet, loud, rtol=0.02, atol=0.05)
 
 
-@pytest.mark.parametrize(("frequency", "note"), [(440.0, 9), (523.25, 0), (1318.51, 4), (2793.83, 5)])
+@pytest.mark.parametrize(("frequency", "note"), [(523.25, 0), (880.0, 9), (1318.51, 4), (2793.83, 5)])
 def test_a_note_is_heard_as_its_pitch_class_in_sound_and_picture(frequency, note):
     for frames in (features.frames_of_sound(sine(frequency), RATE), matrix_frames(sine(frequency))):
         assert inner(frames, "chroma").mean(axis=1).argmax() == note
@@ -85,7 +85,7 @@ def test_a_note_is_heard_as_its_pitch_class_in_sound_and_picture(frequency, note
 def test_a_picture_tells_nearly_what_its_sound_tells():
     # Two notes over soft noise, swelling: everything lies within the 40 dB that a picture keeps.
     swell = (0.6 + 0.4 * np.sin(2 * np.pi * 0.5 * SECONDS)).astype(np.float32)
-    samples = swell * (sine(880) + sine(1760, 0.3) + noise(amplitude=0.1))
+    samples = swell * (sine(880, 0.1) + sine(1760, 0.05) + noise(amplitude=0.2))
     sound, picture = features.frames_of_sound(samples, RATE), matrix_frames(samples)
     for name in ("centroid", "rolloff", "bandwidth"):
         assert inner(picture, name).mean() == pytest.approx(inner(sound, name).mean(), rel=0.15), name
