@@ -316,7 +316,7 @@ NAMED_FEATURES = {
     "rolloff": Feature(1, "Hz", "yes", "below which 85 % of the spectrum lies"),
     "bandwidth": Feature(1, "Hz", "yes", "how far the spectrum spreads around its centroid"),
     "tonnetz": Feature(6, "-1 to 1", "from its chroma", "harmony: fifths, minor and major thirds"),
-    "rms": Feature(1, "full scale = 1", "relative: loudest = 1", "loudness, and how it changes"),
+    "rms": Feature(1, "amplitude", "relative: loudest = 1", "loudness, and how it changes"),
 }
 MFCC_COUNT = NAMED_FEATURES["mfcc"].size
 ROLLOFF_SHARE = 0.85  # librosa's default

@@ -1591,23 +1591,27 @@ def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence
         height_ratios=heights, layout="constrained",
     )  # fmt: skip
     for row, name in zip(grid, names, strict=True):
-        held = [frames[name] for frames in clips.values() if name in frames]
+        held = [frames[name].ravel() for frames in clips.values() if name in frames]
+        # The first cepstral coefficient is so much larger that it would flatten all others.
+        limits = np.quantile(np.concatenate(held), [0.05, 0.95]) if held else (0, 1)
         for axes, (clip, frames) in zip(row, clips.items(), strict=True):
             if name in frames:
-                drawn = _draw_feature(axes, name, frames[name], np.min(held), np.max(held))
+                drawn = _draw_feature(axes, name, frames[name], *limits)
             else:
                 axes.text(CLIP_SECONDS / 2, 0.5, "not in a picture", ha="center", va="center")
             axes.set(title=f"{clip}: {name.replace('_', ' ')}", xlim=(0, CLIP_SECONDS))
         if held and features.NAMED_FEATURES[name].size > 1:
-            figure.colorbar(drawn, ax=row, label=features.NAMED_FEATURES[name].unit)
+            figure.colorbar(drawn, ax=row, label=features.NAMED_FEATURES[name].unit, extend="both")
     for axes in grid[-1]:
         axes.set_xlabel("time in s")
+    for axes in grid[:, 1:].flat:
+        axes.set_ylabel("")
     figure.suptitle(title)
     return figure
 
 
 def _draw_feature(axes: plt.Axes, name: str, values: np.ndarray, low: float, high: float):
-    """Draw (numbers, frames) as a line or an image between two values, and give what a colour bar needs."""
+    """Draw (numbers, frames) as a line, or as an image whose colours span two values; gives what a colour bar needs."""
     size, unit = features.NAMED_FEATURES[name].size, features.NAMED_FEATURES[name].unit
     if size == 1:
         axes.plot(np.linspace(0, CLIP_SECONDS, values.shape[1]), values[0], linewidth=0.7)
