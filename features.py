@@ -597,10 +597,12 @@ def group_importance(
     groups = np.array([feature_group(column) for column in columns])
     whole = (classifier.predict(rows) == labels).mean()
     generator = np.random.default_rng(0)
-    losses = {group: [] for group in dict.fromkeys(groups)}
+    names = list(dict.fromkeys(groups))
+    losses = []
     for _ in range(repeats):
-        order = generator.permutation(len(rows))
-        for group, lost in losses.items():
-            shuffled = np.where(groups == group, rows[order], rows)
-            lost.append(whole - (classifier.predict(shuffled) == labels).mean())
-    return pd.DataFrame(losses)
+        foreign = rows[generator.permutation(len(rows))]
+        # One call for all features: trees are slow to start and quick to answer.
+        shuffled = np.concatenate([np.where(groups == name, foreign, rows) for name in names])
+        right = classifier.predict(shuffled).reshape(len(names), -1) == labels
+        losses.append(whole - right.mean(axis=1))
+    return pd.DataFrame(losses, columns=names)

@@ -2224,10 +2224,9 @@ class FeatureModel:
         return softmax(features.scores(self.classifier, picture_features(matrices).to_numpy()), axis=1)
 
 
-def train_feature_model(pictures: Pictures, seed: int, classifier: str = "MLP") -> FeatureModel:
-    """Train on the named features of all pictures, for songs: their windows look like pictures."""
-    rows = picture_features(pictures.matrices).to_numpy()
-    return FeatureModel(features.make_classifier(classifier, seed).fit(rows, pictures.labels))
+def train_feature_model(table: pd.DataFrame, labels: np.ndarray, seed: int, classifier: str = "MLP") -> FeatureModel:
+    """Train on what `picture_features` says of all pictures, for songs: their windows look like pictures."""
+    return FeatureModel(features.make_classifier(classifier, seed).fit(table.to_numpy(), labels))
 
 
 def classify_songs_by_routes(

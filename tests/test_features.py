@@ -234,7 +234,7 @@ def test_our_rows_from_sound_are_kaggle_s(gtzan):
 
 def test_songs_and_pictures_are_answered_by_features(small_set, dataset):
     pictures = utils.read_pictures(dataset)
-    model = utils.train_feature_model(pictures, seed=0)
+    model = utils.train_feature_model(utils.picture_features(pictures.matrices), pictures.labels, seed=0)
     songs = utils.find_songs(dataset.songs)[:2]
     picture = next((dataset.images / "metal").glob("*.png"))
     songs += [utils.Song(picture, "a picture", "metal"), utils.Song(picture.with_name("gone.mp3"), "gone")]
