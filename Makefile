@@ -19,10 +19,11 @@ SPLIT ?= random
 SEED ?= 0
 # The report trains thirteen networks; the pipeline one of each kind, and smaller ones on the demo songs.
 ONE_RUN := -p protocol_seeds 1 -p protocol_folds 0
-DEMO := $(ONE_RUN) -p epochs 8 -p reference_epochs 3
-STORY ?= 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs
+DEMO := $(ONE_RUN) -p epochs 8
+# Notebook 05 reads the networks of 03, so both get the same epochs, seeds and folds.
+STORY ?= 01_data_exploration 02_build_csv_and_split 03_train_cnn 04_test_personal_songs 05_feature_baseline
 
-# Nobody waits for what notebooks 00 and 01 make, so they run beside the others.
+# Nobody waits for what notebooks 00, 01 and 04 make, so they run beside the others.
 .PHONY: pipeline test lab data report protocol test-browser test-newcomer bench
 
 pipeline: $(READY)
@@ -34,13 +35,15 @@ pipeline: $(READY)
 	  copy=data/$$name/executed/$$(basename $$notebook); \
 	  case $$name-$$copy in \
 	    gtzan-*/00_*) continue;; \
-	    demo-*/03_*) settings="$(DEMO)";; \
-	    gtzan-*/03_*) settings="$(ONE_RUN)";; \
+	    demo-*/03_*) settings="$(DEMO) -p reference_epochs 3";; \
+	    demo-*/04_*) settings="-p explained_songs 2 -p page_pictures 8 -p search_clips 5";; \
+	    demo-*/05_*) settings="$(DEMO) -p whole_model False -p most_songs 5";; \
+	    gtzan-*/03_*|gtzan-*/05_*) settings="$(ONE_RUN)";; \
 	    *) settings="";; \
 	  esac; \
 	  echo "== $$copy"; \
 	  set -- $(PY) -m papermill --cwd notebooks $$notebook $$copy -p data_folder "$(DATA)" -p songs_folder "$(SONGS)" $$settings; \
-	  case $$copy in */00_*|*/01_*) "$$@" & others="$$others $$!";; *) "$$@";; esac; \
+	  case $$copy in */00_*|*/01_*|*/04_*) "$$@" & others="$$others $$!";; *) "$$@";; esac; \
 	done; \
 	for other in $$others; do wait $$other; done
 

@@ -7,6 +7,7 @@ The module follows the data, from the picture on disk to the genre of a song. It
     3 Pictures, audio, matrices     7 Metrics
     4 Tables and splits             8 Figures
     9 Songs                        10 Fingerprints
+                                   11 The feature route
 
 One representation serves everything: a **matrix** is a uint8 array of 128 x 334, mel bins (row 0 is the
 lowest) by columns in time. A Kaggle picture holds exactly this matrix, and `audio_to_matrix` computes the
@@ -51,6 +52,7 @@ from scipy.stats import binomtest, norm
 from scipy.stats import t as student_t
 from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.pipeline import Pipeline
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -1804,19 +1806,25 @@ def report_table(metrics: dict) -> str:
 
 
 def write_report(dataset: DataSet, readme: Path = ROOT / "README.md") -> None:
-    """Put the table of results from metrics.json between README's two marks.
+    """Put the tables from metrics.json between README's pairs of marks: results, and the feature route.
 
-    Raises InputError where there is no metrics.json yet, or README lost its marks.
+    Raises InputError where there is no metrics.json yet, a notebook's section is missing in it, or README lost marks.
     """
     path = dataset.results / "metrics.json"
     if not path.is_file():
         raise InputError(f"'{path.name}' is missing: run the notebooks first.")
-    before, mark, rest = readme.read_text().partition("<!-- results -->\n")
-    _, end, after = rest.partition("\n<!-- end of results -->")
-    if not mark or not end:
-        raise InputError(f"'{readme.name}' has lost its marks around the results: put them back.")
+    metrics = json.loads(path.read_text())
+    if "features" not in metrics:
+        raise InputError(f"'{path.name}' has no section 'features': run notebook 05 first.")
+    text = readme.read_text()
+    for name, table in (("results", report_table(metrics)), ("features", route_report(metrics["features"]))):
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        if not mark or not end:
+            raise InputError(f"'{readme.name}' has lost its marks around the {name}: put them back.")
+        text = before + mark + table + end + after
     with replacing(readme) as temporary:
-        temporary.write_text(before + mark + report_table(json.loads(path.read_text())) + end + after)
+        temporary.write_text(text)
 
 
 def update_metrics(dataset: DataSet, **sections: object) -> dict:
@@ -2074,6 +2082,91 @@ def plot_genre_page(genre: str, matrices: np.ndarray, network: GenreNetwork, dat
     pace.set_axis_off()
     pace.set_title("what a listener goes by", loc="left")
     figure.suptitle(f"{dataset.label}: {genre}")
+    return figure
+
+
+def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
+    """Course of named features over a clip: a row of panels per feature, a column per clip (title to frames).
+
+    One number per frame is a line, several are an image, number 1 at the bottom (chroma: C to B). What a clip's source
+    does not carry, such as a picture's zero-crossing rate, is said in the panel.
+    """
+    heights = [1.4 if features.NAMED_FEATURES[name].size > 1 else 1 for name in names]
+    figure, grid = plt.subplots(
+        len(names), len(clips), figsize=(10, 0.6 + 1.7 * sum(heights)), sharex=True, sharey="row", squeeze=False,
+        height_ratios=heights, layout="constrained",
+    )  # fmt: skip
+    for row, name in zip(grid, names, strict=True):
+        held = [frames[name].ravel() for frames in clips.values() if name in frames]
+        # The first cepstral coefficient is so much larger that it would flatten all others.
+        limits = np.quantile(np.concatenate(held), [0.05, 0.95]) if held else (0, 1)
+        for axes, (clip, frames) in zip(row, clips.items(), strict=True):
+            if name in frames:
+                drawn = _draw_feature(axes, name, frames[name], *limits)
+            else:
+                axes.text(CLIP_SECONDS / 2, 0.5, "not in a picture", ha="center", va="center")
+            axes.set(title=f"{clip}: {name.replace('_', ' ')}", xlim=(0, CLIP_SECONDS))
+        if held and features.NAMED_FEATURES[name].size > 1:
+            figure.colorbar(drawn, ax=row, label=features.NAMED_FEATURES[name].unit, extend="both")
+    for axes in grid[-1]:
+        axes.set_xlabel("time in s")
+    for axes in grid[:, 1:].flat:
+        axes.set_ylabel("")
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_feature(axes: plt.Axes, name: str, values: np.ndarray, low: float, high: float):
+    """Draw (numbers, frames) as a line, or as an image whose colours span two values; gives what a colour bar needs."""
+    size, unit = features.NAMED_FEATURES[name].size, features.NAMED_FEATURES[name].unit
+    if size == 1:
+        axes.plot(np.linspace(0, CLIP_SECONDS, values.shape[1]), values[0], linewidth=0.7)
+        axes.set_ylabel(f"{name.replace('_', ' ')}\n({unit})")
+        return None
+    extent = (0, CLIP_SECONDS, 0.5, size + 0.5)
+    image = axes.imshow(
+        values, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high, extent=extent,
+        interpolation="nearest",
+    )  # fmt: skip
+    axes.set_ylabel({"chroma": "note", "contrast": "octave", "mfcc": "coefficient"}.get(name, "dimension"))
+    if name == "chroma":
+        axes.set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
+    return image
+
+
+def plot_routes(section: dict, title: str) -> Figure:
+    """Accuracy of each route with its 95 % interval, a panel per protocol of metrics.json's section `features`."""
+    names = {"random_split": "random 70/30", "fault_filtered": "new artists", "artist_folds": "three artist folds"}
+    shown = [name for name in names if all(name in entry for entry in section.values())]
+    figure, panels = plt.subplots(
+        1, len(shown), figsize=(2.4 + 3.4 * len(shown), 0.32 * len(section) + 1.4), sharey=True, sharex=True,
+        squeeze=False, layout="constrained",
+    )  # fmt: skip
+    for axes, name in zip(panels[0], shown, strict=True):
+        mean = np.array([entry[name]["mean"] for entry in section.values()])
+        low, high = np.transpose([entry[name]["interval95"] for entry in section.values()])
+        axes.errorbar(mean, range(len(mean)), xerr=(mean - low, high - mean), fmt="o", capsize=3)
+        axes.set(title=names[name], xlabel="accuracy of whole tracks")
+        axes.grid(axis="x", alpha=0.4)
+    panels[0][0].set_yticks(range(len(section)), list(section))
+    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylabel("route")
+    figure.suptitle(title)
+    sns.despine(figure)
+    return figure
+
+
+def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
+    mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
+    spread = pd.DataFrame({name: table.std() for name, table in losses.items()}).loc[mean.index] * 100
+    order = mean.mean(axis=1).sort_values().index
+    figure, axes = plt.subplots(figsize=(8, 0.5 * len(mean) + 1.4), layout="constrained")
+    mean.loc[order].plot.barh(ax=axes, xerr=spread.loc[order], width=0.8, error_kw={"elinewidth": 1})
+    axes.set(title=title, xlabel="accuracy lost when shuffled, in points", ylabel="feature")
+    axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    sns.despine(figure)
     return figure
 
 
@@ -2676,3 +2769,327 @@ def measure_search(dataset: DataSet, prints: Fingerprints, count: int, seed: int
             }
         )
     return pd.DataFrame(rows)
+
+
+# ---------------------------------------------------------------------------------------------------------
+# 11 The feature route
+# ---------------------------------------------------------------------------------------------------------
+
+KAGGLE_TABLE = "features_30_sec.csv"
+
+
+def read_sound_features(dataset: DataSet) -> pd.DataFrame:
+    """Describe every clip that has sound by its named features: one row per clip, the index is its picture's name.
+
+    The work runs on all cores. The rows are kept in data/<set>/sound_features.npz until a sound file changes. A clip
+    that cannot be read is left out. A set without sound gives a table without rows.
+    """
+    pairs = clips_with_audio(dataset)
+    seen = [f"{audio.name} {audio.stat().st_size} {audio.stat().st_mtime_ns}" for audio, _ in pairs]
+    recipe = f"{features.NAMED_FEATURES} {features.STATISTICS}"
+    fingerprint = hashlib.sha256("\n".join([recipe, *seen]).encode()).hexdigest()
+    cache = dataset.results / "sound_features.npz"
+    if stored := read_cache(cache, fingerprint):
+        return pd.DataFrame(stored["values"], stored["image"].astype(object), stored["columns"].astype(object))
+    rows = []
+    with joblib.Parallel(n_jobs=-1, prefer="threads") as parallel:
+        for start in tqdm(range(0, len(pairs), 10), desc="listening for features", unit_scale=10):
+            rows += parallel(joblib.delayed(_sound_row)(audio) for audio, _ in pairs[start : start + 10])
+    named = {picture.name: row for (_, picture), row in zip(pairs, rows, strict=True) if row is not None}
+    table = pd.DataFrame(named).T
+    with replacing(cache) as temporary:
+        np.savez(
+            temporary,
+            fingerprint=fingerprint,
+            image=table.index.to_numpy(str),
+            columns=table.columns.to_numpy(str),
+            values=table.to_numpy(float),
+        )
+    return table
+
+
+def _sound_row(path: Path) -> pd.Series | None:
+    try:
+        return features.describe_sound(load_audio(path), SAMPLE_RATE)
+    except InputError:
+        return None
+
+
+def picture_features(matrices: np.ndarray) -> pd.DataFrame:
+    """Describe matrices, uint8 (n, 128, 334), by what they carry of the named features, one row each."""
+    return features.describe_matrices(matrices, DB_PER_LEVEL, SAMPLE_RATE)
+
+
+def read_kaggle_features(dataset: DataSet) -> pd.DataFrame | None:
+    """Read features_30_sec.csv beside the pictures, or give None where there is none; index: the picture's name.
+
+    Its variances become standard deviations, so that they have the feature's unit, and names become those of
+    `features.NAMED_FEATURES`. Its own columns `harmony`, `perceptr` and `tempo` are kept, `length` and `label` are not;
+    its chroma is one number for all twelve notes.
+
+    Raises InputError for a file without its columns.
+    """
+    path = dataset.images.parent / KAGGLE_TABLE
+    if not path.is_file():
+        return None
+    try:
+        table = pd.read_csv(path)
+        names = table["filename"].str.replace(r"^([a-z]+)\.(\d+)\.wav$", r"\1\2.png", regex=True)
+        values = table.drop(columns=["filename", "length", "label"]).astype(float)
+    except (ValueError, KeyError, AttributeError) as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"'{path.name}' is not Kaggle's table of features: unpack the download again.") from error
+    spread = values.columns.str.endswith("_var")
+    values.loc[:, spread] = np.sqrt(values.loc[:, spread])
+    short = values.columns.str.replace("_var", "_std").str.removeprefix("spectral_")
+    values.columns = short.str.replace(r"^mfcc(\d+)", lambda found: f"mfcc_{int(found[1]):02d}", regex=True)
+    return values.set_index(names.to_numpy())
+
+
+def feature_tables(dataset: DataSet, pictures: Pictures) -> dict[str, pd.DataFrame]:
+    """Give the tables of named features that have a row for every picture, in the pictures' order.
+
+    "pictures" is always there, "sound" where every picture's clip is at hand, "Kaggle" where its table is.
+    """
+    order = pictures.table["image"].to_numpy()
+    found = {"sound": read_sound_features(dataset), "Kaggle": read_kaggle_features(dataset)}
+    tables = {"pictures": picture_features(pictures.matrices).set_index(order)}
+    for name, table in found.items():
+        if table is not None and np.isin(order, table.index).all():
+            tables[name] = table.loc[order]
+    return tables
+
+
+def read_feature_search(
+    dataset: DataSet, pictures: Pictures, tracks: pd.DataFrame, table: pd.DataFrame
+) -> pd.DataFrame:
+    """Compare the classifiers' settings by cross-validation over artists; gives `features.search_settings`' table.
+
+    Only training and validation tracks of the fault-filtered split take part. The result is kept in
+    data/<set>/feature_search.csv until the pictures or the candidates change.
+    """
+    split = fault_filtered_split(pictures, tracks)
+    rows = np.sort(np.concatenate([split.train, split.validation]))
+    artists = artist_groups(pictures, tracks)[rows]
+    what = json.dumps([features.CANDIDATES, list(table.columns), _digest(pictures.matrices[rows])])
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    path = dataset.results / "feature_search.csv"
+    if path.is_file():
+        kept = pd.read_csv(path)
+        if (kept["of"] == digest).all():
+            return kept.drop(columns="of")
+    found = features.search_settings(table.iloc[rows].to_numpy(), pictures.labels[rows], artists)
+    with replacing(path) as temporary:
+        found.assign(of=digest).to_csv(temporary, index=False, float_format="%.4f", lineterminator="\n")
+    return found
+
+
+def genre_frames(dataset: DataSet, genre: str, clip: int = 0) -> tuple[str, dict[str, np.ndarray]]:
+    """Give a title and the named features of each frame, float (numbers, frames), of a genre's so-manyth clip.
+
+    From its sound where that is at hand, else from its picture, which carries fewer; the title says which.
+    """
+    sounds = sorted((dataset.audio / genre).glob("*.wav")) if dataset.audio else []
+    try:
+        path = sounds[clip]
+        return f"{path.stem}, sound", features.frames_of_sound(load_audio(path), SAMPLE_RATE)
+    except (IndexError, InputError):
+        pictures = sorted((dataset.images / genre).glob("*.png"))
+        path = pictures[min(clip, len(pictures) - 1)]
+        frames = features.frames_of_matrices(picture_to_matrix(path)[None], DB_PER_LEVEL, SAMPLE_RATE)
+        return f"{path.stem}, picture", {name: values[0] for name, values in frames.items()}
+
+
+def table_agreement(table: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
+    """Correlation over the clips that both tables have, mean over the columns of each feature that both have."""
+    rows, columns = table.index.intersection(other.index), table.columns.intersection(other.columns)
+    correlation = table.loc[rows, columns].corrwith(other.loc[rows, columns])
+    return correlation.groupby(features.feature_group, sort=False).mean()
+
+
+@dataclass(frozen=True)
+class FeatureRun:
+    """A classifier on named features, trained on a split.
+
+    scores: float (n, 10) by the part's name, the largest at the answer; log-probabilities but for the SVM.
+    importance: what `features.group_importance` says of the validation part, or of the test part without one.
+    """
+
+    table: str
+    classifier: str
+    split: Split
+    seed: int
+    scores: dict[str, np.ndarray]
+    importance: pd.DataFrame
+    minutes: float
+
+
+def run_features(
+    dataset: DataSet,
+    pictures: Pictures,
+    table_name: str,
+    table: pd.DataFrame,
+    split: Split,
+    seed: int,
+    classifier: str,
+) -> FeatureRun:
+    """Train a classifier, "MLP", "SVM" or "boosting", on named features and keep what it says in data/<set>/runs.
+
+    A second call only reads it. A row goes to data/<set>/experiments.csv. The table has a row for each picture.
+    """
+    rows, labels = table.to_numpy(), pictures.labels
+    settings = json.dumps(features.SETTINGS[classifier])
+    digest = _digest(np.array([settings, *table.columns, _digest(split.train), _digest(rows)]))
+    stored = dataset.results / "runs" / f"features-{table_name}-{classifier}-{split.name}-seed{seed}-{digest}.npz"
+    parts = {"train": split.train, "validation": split.validation, "test": split.test}
+    if kept := read_cache(stored, digest):
+        importance = pd.DataFrame(kept["importance"], columns=kept["groups"].astype(object))
+        scores = {part: kept[part] for part in parts}
+        return FeatureRun(table_name, classifier, split, seed, scores, importance, float(kept["minutes"]))
+    started = time.monotonic()
+    trained = features.make_classifier(classifier, seed).fit(rows[split.train], labels[split.train])
+    empty = np.empty((0, len(GENRES)))
+    scores = {part: features.scores(trained, rows[at]) if len(at) else empty for part, at in parts.items()}
+    minutes = (time.monotonic() - started) / 60
+    held_out = split.validation if len(split.validation) else split.test
+    importance = features.group_importance(trained, rows[held_out], labels[held_out], list(table.columns))
+    with replacing(stored) as temporary:
+        np.savez(
+            temporary,
+            **scores,
+            fingerprint=digest,
+            importance=importance.to_numpy(),
+            groups=importance.columns.to_numpy(str),
+            minutes=minutes,
+        )
+    reached = {part: accuracy(scores[part], labels[at]) for part, at in parts.items()}
+    record_experiment(dataset, f"{classifier}, {table_name} features", split.name, seed, settings, reached, minutes)
+    return FeatureRun(table_name, classifier, split, seed, scores, importance, minutes)
+
+
+def run_routes(
+    dataset: DataSet, pictures: Pictures, tables: dict[str, pd.DataFrame], runs: Sequence[Run]
+) -> list[FeatureRun]:
+    """Train every classifier on every table, on the splits and with the seeds of the networks' runs."""
+    jobs = [(name, kind, run) for name in tables for kind in features.SETTINGS for run in runs]
+    return [
+        run_features(dataset, pictures, name, tables[name], run.split, run.seed, kind)
+        for name, kind, run in tqdm(jobs, desc="feature route")
+    ]
+
+
+def route_probabilities(runs: Sequence[Run], feature_runs: Sequence[FeatureRun], part: str) -> dict[str, list]:
+    """Give what each route says of a part in each of the runs: lists of float (n, 10) by the route's name.
+
+    "CNN" is the network alone, "CNN + texture" the whole model. "MLP, pictures" and so on are a classifier and the
+    table it learned from. "MLP + CNN" and "MLP + whole model" are plain means of two probabilities, nothing weighed
+    or fitted. The SVM's entries are decision values: good for answers, not for averages.
+    """
+    said = {(run.table, run.classifier, run.split.name, run.seed): run.scores[part] for run in feature_runs}
+    cnn = [softmax(run.cnn[part], axis=1) for run in runs]
+    whole = [softmax(run.logits(part), axis=1) for run in runs]
+    routes = {"CNN": cnn, "CNN + texture": whole}
+    for table, kind in dict.fromkeys((run.table, run.classifier) for run in feature_runs):
+        scores = [said[table, kind, run.split.name, run.seed] for run in runs]
+        routes[f"{kind}, {table}"] = scores if kind == "SVM" else [softmax(row, axis=1) for row in scores]
+    mlp = routes["MLP, pictures"]
+    routes["MLP + CNN"] = [(one + other) / 2 for one, other in zip(mlp, cnn, strict=True)]
+    routes["MLP + CNN + texture"] = [(one + other) / 2 for one, other in zip(mlp, whole, strict=True)]
+    return routes
+
+
+def route_metrics(
+    pictures: Pictures,
+    random_runs: Sequence[Run],
+    fair_runs: Sequence[Run],
+    fold_runs: Sequence[Run],
+    feature_runs: Sequence[FeatureRun],
+) -> dict:
+    """Put the accuracies of every route, fractions of whole tracks, into the section `features` of metrics.json.
+
+    Over random splits the interval is Student's, over seeds of one split it is Wilson's for the mean: seeds do not
+    say how far 290 tracks may be off.
+    """
+    metrics = {}
+    for name, runs, part in (
+        ("random_split", random_runs, "validation"),
+        ("fault_filtered", fair_runs, "test"),
+        ("artist_folds", fold_runs, "test"),
+    ):
+        for route, said in route_probabilities(runs, feature_runs, part).items() if runs else ():
+            rows = [getattr(run.split, part) for run in runs]
+            reached = [accuracy(scores, pictures.labels[at]) for scores, at in zip(said, rows, strict=True)]
+            mean, tracks = float(np.mean(reached)), len(rows[0]) if name != "artist_folds" else sum(map(len, rows))
+            over_splits = name == "random_split" and len(runs) > 1
+            both = mean_interval(reached) if over_splits else wilson_interval(round(mean * tracks), tracks)
+            metrics.setdefault(route, {})[name] = {
+                "runs": [round(value, 4) for value in reached],
+                "mean": round(mean, 4),
+                "interval95": [round(bound, 4) for bound in both],
+            }
+    return metrics
+
+
+def route_table(section: dict) -> pd.DataFrame:
+    """Write the section `features` of metrics.json as a table: routes, and accuracy with interval per protocol."""
+    heads = {
+        "random_split": "random 70/30",
+        "fault_filtered": "new artists (fault-filtered)",
+        "artist_folds": "three artist folds",
+    }
+
+    def cell(entry: dict | None) -> str:
+        return f"{entry['mean']:.1%} ({entry['interval95'][0]:.1%} to {entry['interval95'][1]:.1%})" if entry else "-"
+
+    rows = {route: {head: cell(entry.get(name)) for name, head in heads.items()} for route, entry in section.items()}
+    return pd.DataFrame(rows).T.rename_axis("route")
+
+
+def route_report(section: dict) -> str:
+    """Write the section `features` of metrics.json as README's table of routes, in Markdown."""
+    table = route_table(section).reset_index()
+    lines = ["| " + " | ".join(table.columns) + " |", "|---" * len(table.columns) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(row) + " |" for row in table.itertuples(index=False))])
+
+
+@dataclass(frozen=True)
+class FeatureModel:
+    """A classifier on named features that answers like a GenreModel: `classify_songs` takes either.
+
+    classifier: what `features.make_classifier` gives, trained; the MLP or boosting, because an SVM has no
+    probabilities.
+    """
+
+    classifier: Pipeline
+
+    def probabilities(self, matrices: np.ndarray) -> np.ndarray:
+        """Give probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+        return softmax(features.scores(self.classifier, picture_features(matrices).to_numpy()), axis=1)
+
+
+def train_feature_model(table: pd.DataFrame, labels: np.ndarray, seed: int, classifier: str = "MLP") -> FeatureModel:
+    """Train on what `picture_features` says of all pictures, for songs: their windows look like pictures."""
+    return FeatureModel(features.make_classifier(classifier, seed).fit(table.to_numpy(), labels))
+
+
+def classify_songs_by_routes(
+    songs: Sequence[Song], routes: dict[str, Callable[[np.ndarray], np.ndarray]]
+) -> dict[str, list[SongResult]]:
+    """Ask several routes about songs and pictures, reading each only once: results by the route's name.
+
+    A route turns matrices, uint8 (k, 128, 334), into probabilities, float (k, 10). A song is heard in windows of
+    30 s, and one that cannot be used gets a result without windows, as in `classify_songs`.
+    """
+    results = {name: [] for name in routes}
+    for song in tqdm(songs, desc="listening"):
+        starts, matrices = np.empty(0), None
+        try:
+            if song.path.suffix.lower() in PICTURE_SUFFIXES:
+                starts, matrices = np.zeros(1), picture_to_matrix(song.path)[None]
+            else:
+                starts, matrices = song_windows(mel_power(load_audio(song.path)))
+        except InputError as error:
+            song = replace(song, note=str(error))
+        for name, route in routes.items():
+            said = np.empty((0, len(GENRES))) if matrices is None else route(matrices)
+            results[name].append(SongResult(song, starts, said))
+    return results

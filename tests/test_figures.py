@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 import demo_songs
+import features
 import utils
 
 TITLE = "GTZAN: what is seen"
@@ -19,6 +20,7 @@ NETWORK = utils.GenreNetwork()
 HEARD = utils.SongResult(
     utils.Song(utils.Path("a.mp3"), "a"), np.arange(3) * 15.0, SCORES[:3], None, MATRICES[:3], MATRICES[0], 60.0
 )
+FRAMES = features.frames_of_sound(SAMPLES, utils.SAMPLE_RATE)
 GTZAN = utils.DataSet("gtzan", "GTZAN", utils.ROOT, None)
 FIGURES = {
     "plot_genre_counts": lambda: utils.plot_genre_counts({"all": TABLE["genre"]}, TITLE),
@@ -29,6 +31,9 @@ FIGURES = {
     "plot_genre_report": lambda: utils.plot_genre_report({"ours": utils.genre_report(SCORES, LABELS)}, TITLE),
     "plot_reliability": lambda: utils.plot_reliability(SCORES, LABELS, TITLE),
     "spectrogram_grid": lambda: utils.spectrogram_grid(MATRICES[:3], list("abc"), TITLE),
+    "plot_feature_frames": lambda: utils.plot_feature_frames({"a": FRAMES}, ["mfcc", "rms"], TITLE),
+    "plot_routes": lambda: utils.plot_routes({"CNN": {"random_split": {"mean": 0.7, "interval95": [0.6, 0.8]}}}, TITLE),
+    "plot_importance": lambda: utils.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, TITLE),
     "plot_song_course": lambda: utils.plot_song_course(HEARD, NETWORK, TITLE),
     "plot_genre_page": lambda: utils.plot_genre_page("rock", MATRICES[:2], NETWORK, GTZAN),
     "plot_song": lambda: demo_songs.plot_song(SAMPLES, TITLE),

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import papermill
 import pytest
 
@@ -21,6 +22,7 @@ def pipeline(small_set, tmp_path_factory) -> Path:
     quick = {
         "00_demo_songs": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
         "03_train_cnn": {"epochs": 2, "reference_epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
+        "05_feature_baseline": {"epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
     }
     for path in NOTEBOOKS:
         parameters = {"data_folder": str(small_set), "songs_folder": "", "output_folder": str(folder)}
@@ -54,7 +56,25 @@ def test_every_figure_of_the_story_is_saved(pipeline):
         "learning_curves",
         "confusion_random",
         "confusion_songs",
+        "feature_mfcc",
+        "feature_harmony",
+        "feature_noise",
+        "feature_brightness",
+        "feature_contrast",
+        "feature_routes",
+        "feature_importance",
+        "feature_f1",
     }
+
+
+def test_the_feature_route_stands_beside_the_network_that_was_trained_before(pipeline):
+    results = pipeline / "data" / "demo"
+    metrics = json.loads((results / "metrics.json").read_text())
+    assert set(metrics["features"]) >= {"CNN", "MLP, pictures", "SVM, pictures", "boosting, pictures", "MLP + CNN"}
+    assert metrics["features"]["CNN + texture"]["random_split"]["mean"] == metrics["random_split"]["mean"]
+    assert metrics["feature_songs"]["MLP"]["total"] == metrics["own_songs"]["total"]
+    experiments = pd.read_csv(results / "experiments.csv")
+    assert (experiments["what"] == "cnn").sum() == 1, "notebook 05 must read the network of 03, not train another"
 
 
 def test_demo_results_are_never_called_gtzan(pipeline):
@@ -65,7 +85,7 @@ def test_demo_results_are_never_called_gtzan(pipeline):
 
 
 def test_no_notebook_of_the_story_was_forgotten():
-    assert [path.name[:2] for path in STORY][:4] == ["01", "02", "03", "04"]
+    assert [path.name[:2] for path in STORY][:5] == ["01", "02", "03", "04", "05"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
