@@ -13,6 +13,15 @@ matplotlib.use("agg")
 
 import utils  # noqa: E402
 
+# Parameters with which the notebooks run in a small setting, by the first two letters of their names.
+QUICK_RUN = {"epochs": 2, "protocol_seeds": 1, "protocol_folds": 0}
+QUICK = {
+    "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
+    "03": QUICK_RUN | {"reference_epochs": 2},
+    "04": {"explained_songs": 1, "page_pictures": 4, "search_clips": 3},
+    "05": QUICK_RUN | {"most_songs": 3},
+}
+
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory) -> Path:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from conftest import QUICK
 
 import utils
 
@@ -22,10 +23,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 SCREENSHOTS = utils.ROOT / "build" / "browser"
 NOTEBOOKS = sorted(path.name for path in (utils.ROOT / "notebooks").glob("0*.ipynb"))
-QUICK = {
-    "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
-    "03": {"epochs": 2, "reference_epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
-}
+CARRIED = ("data/gtzan/model.pt", "data/gtzan/tracks.csv", "data/gtzan/fingerprints.npz")
 CONFUSION = {"03": "confusion_random", "04": "confusion_songs"}
 SECONDS_TO_RUN = 600
 # Chromium refuses its sandbox to root; the others keep it from talking to anything but the page.
@@ -49,7 +47,7 @@ pytestmark = [
 def project(small_set, tmp_path_factory) -> Path:
     """A copy of the project in which the notebooks have no outputs, and parameters for a quick run."""
     copy = tmp_path_factory.mktemp("copy") / "project"
-    for name in ("utils.py", "features.py", "demo_songs.py", "data/gtzan/model.pt", "data/gtzan/tracks.csv"):
+    for name in ("utils.py", "features.py", "demo_songs.py", *CARRIED):
         (copy / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(utils.ROOT / name, copy / name)
     (copy / "notebooks").mkdir()

@@ -1,6 +1,7 @@
 """Named features against signals whose answer is known, and the classifiers that learn from them."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -201,6 +202,17 @@ def test_rows_of_sound_are_kept_until_a_file_changes(small_set, dataset, monkeyp
         np.savez(changed, **{**stored, "fingerprint": "of other files"})
     utils.read_sound_features(dataset)
     assert len(calls) == len(table)
+
+
+def test_a_set_without_sound_has_the_features_of_its_pictures(dataset):
+    dataset = replace(dataset, audio=None)
+    assert len(utils.read_sound_features(dataset)) == len(utils.read_sound_features(dataset)) == 0
+    assert list(utils.feature_tables(dataset, utils.read_pictures(dataset))) == ["pictures"]
+    title, frames = utils.genre_frames(dataset, "metal")
+    assert title.endswith("picture")
+    assert "zero_crossing_rate" not in frames
+    figure = utils.plot_feature_frames({title: frames}, ["zero_crossing_rate", "rms", "chroma"], "a title")
+    assert "not in a picture" in {text.get_text() for axes in figure.axes for text in axes.texts}
 
 
 def test_kaggle_s_table_is_read_and_a_foreign_one_refused(small_set, tmp_path):

@@ -27,12 +27,16 @@ def clone(tmp_path_factory) -> Path:
 
 
 def _type(command: str, clone: Path) -> str:
-    """Run a line in a shell that knows nothing but PATH and an empty home; give what it printed."""
+    """Run a line in a shell that knows nothing but PATH, pip's own settings and an empty home; give what it printed.
+
+    Where packages come from is a matter of the machine, so variables of pip stay.
+    """
     home = clone.parent / "home"
     home.mkdir(exist_ok=True)
     path = os.pathsep.join(part for part in os.environ["PATH"].split(os.pathsep) if ".venv" not in part)
+    settings = [f"{name}={value}" for name, value in os.environ.items() if name.startswith("PIP_")]
     ended = subprocess.run(
-        ["env", "-i", f"HOME={home}", f"PATH={path}", "sh", "-c", command],
+        ["env", "-i", f"HOME={home}", f"PATH={path}", *settings, "sh", "-c", command],
         cwd=clone,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

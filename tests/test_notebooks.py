@@ -8,6 +8,7 @@ import nbformat
 import pandas as pd
 import papermill
 import pytest
+from conftest import QUICK
 
 import utils
 
@@ -19,17 +20,12 @@ STORY = [path for path in NOTEBOOKS if not path.name.startswith("00")]
 def pipeline(small_set, tmp_path_factory) -> Path:
     """A folder in which all notebooks ran one after the other on the small demo set."""
     folder = tmp_path_factory.mktemp("pipeline")
-    quick = {
-        "00_demo_songs": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
-        "03_train_cnn": {"epochs": 2, "reference_epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
-        "05_feature_baseline": {"epochs": 2, "protocol_seeds": 1, "protocol_folds": 0},
-    }
     for path in NOTEBOOKS:
         parameters = {"data_folder": str(small_set), "songs_folder": "", "output_folder": str(folder)}
         papermill.execute_notebook(
             path,
             folder / path.name,
-            parameters | quick.get(path.stem, {}),
+            parameters | QUICK.get(path.name[:2], {}),
             cwd=path.parent,
             progress_bar=False,
         )
