@@ -8,6 +8,7 @@ The table is also written to data/<set>/bench.csv.
 import functools
 import io
 import multiprocessing
+import os
 import statistics
 import sys
 import tempfile
@@ -20,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ["TQDM_DISABLE"] = "1"  # only the table is printed
 
 import librosa
 import librosa.display
