@@ -125,6 +125,7 @@ CLIP_SAMPLES = 661_794  # samples of a GTZAN clip, 30.01 s
 CLIP_SECONDS = CLIP_SAMPLES / SAMPLE_RATE
 SHORTEST_SECONDS = 2.5  # of a song: 3 s, less what encoders cut off at the ends
 LONGEST_SECONDS = 2 * 3600
+LOWEST_RATE = 4_000  # Hz; below a telephone's 8 000 there is no music, only a damaged header that claims hours
 SILENCE = 1e-4  # amplitude, of 1; what stays below everywhere holds no music
 DB_PER_LEVEL = TOP_DB / 256 / 2  # dB of power from one matrix level to the next
 LEFTOVER_SECONDS = 3600  # age at which a temporary file counts as left by a run that was killed
@@ -399,6 +400,8 @@ def load_audio(path: str | Path) -> np.ndarray:
         samples, rate = _read_with_soundfile(path)
     except (soundfile.LibsndfileError, RuntimeError):
         samples, rate = _read_with_pyav(path)
+    if rate < LOWEST_RATE:
+        raise InputError(f"'{path.name}' has only {rate} samples a second: export it again with 22 050 or more.")
     # NaN spreads through the resampler, so it is looked for before.
     if not np.isfinite(samples).all():
         raise InputError(f"'{path.name}' holds samples that are not finite numbers: export it again.")

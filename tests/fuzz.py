@@ -22,7 +22,7 @@ import soundfile
 
 import utils
 
-SECONDS_PER_FILE = 20.0  # none of these few seconds of sound may keep a decoder busy for longer
+SECONDS_PER_FILE = 60.0  # none of these few seconds of sound may keep a decoder busy for longer
 MEMORY = 3 << 30  # bytes beyond what the imports take, so that a length in a forged header is not believed
 SOUNDS = ("wav", "float.wav", "mp3", "flac", "ogg", "m4a")
 
