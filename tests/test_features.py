@@ -198,7 +198,7 @@ def test_rows_of_sound_are_kept_until_a_file_changes(small_set, dataset, monkeyp
     assert not calls
     pd.testing.assert_frame_equal(table, kept, check_column_type=False, check_index_type=False)
     changed = dataset.results / "sound_features.npz"
-    with np.load(changed) as stored:
+    with np.load(changed, allow_pickle=False) as stored:
         np.savez(changed, **{**stored, "fingerprint": "of other files"})
     utils.read_sound_features(dataset)
     assert len(calls) == len(table)
