@@ -227,6 +227,7 @@ def listening(data: str) -> list[Row]:
         "mel": (utils, "mel_power"),
         "texture": (utils.features, "describe"),
         "network": (utils, "predict"),
+        "fingerprints": (utils, "find_clips"),
     }
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "song.mp3"
@@ -242,11 +243,12 @@ def listening(data: str) -> list[Row]:
                 result = utils.classify_song(path, model)
             totals.append(time.perf_counter() - started)
             times["decoding"] = times.pop("reading") - times["resampling"]
+            times["the rest"] = totals[-1] - sum(times.values())
             for name, seconds in times.items():
                 parts[name].append(seconds)
     rows = [
         {"what": f"- {name}", "seconds": statistics.median(parts[name])}
-        for name in ("decoding", "resampling", "mel", "texture", "network")
+        for name in ("decoding", "resampling", "mel", "texture", "network", "fingerprints", "the rest")
     ]
     what = f"a song of {SONG_SECONDS // 60} minutes, MP3, {len(result.windows)} windows, to its genre; in it"
     return [{"what": what, "seconds": statistics.median(totals)}, *rows]
