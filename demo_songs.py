@@ -806,7 +806,7 @@ def make_demo_set(
     folder: str | Path,
     clips_per_genre: int = 30,
     seed: int = 0,
-    song_seconds: tuple[float, float] = (120, 165),
+    song_seconds: tuple[float, float] = (120, 140),
     songs_per_genre: int = 2,
     progress: bool = True,
 ) -> dict:
