@@ -31,14 +31,14 @@ pipeline: $(READY)
 	name=$$($(PY) -c "import utils; print(utils.call_from_make(utils.find_dataset, '$(DATA)').name)"); \
 	echo "$$name"; name=$$(echo "$$name" | tail -n 1); \
 	mkdir -p data/$$name/executed; \
-	if [ $$name = demo ]; then export OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive; fi; \
+	if [ $$name = demo ]; then export OMP_WAIT_POLICY=passive; fi; \
 	others=""; for notebook in notebooks/0*.ipynb; do \
 	  copy=data/$$name/executed/$$(basename $$notebook); \
 	  case $$name-$$copy in \
 	    gtzan-*/00_*) continue;; \
 	    demo-*/00_*) settings="-p excerpt_seconds 5";; \
 	    demo-*/03_*) settings="$(DEMO) -p reference_epochs 2";; \
-	    demo-*/04_*) settings="-p explained_songs 2 -p page_pictures 5 -p search_clips 3";; \
+	    demo-*/04_*) export OMP_NUM_THREADS=1; settings="-p explained_songs 2 -p page_pictures 5 -p search_clips 3";; \
 	    demo-*/05_*) settings="$(DEMO) -p whole_model False -p most_songs 3";; \
 	    gtzan-*/03_*|gtzan-*/05_*) settings="$(ONE_RUN) -p epochs 40";; \
 	    *) settings="";; \

@@ -1414,7 +1414,7 @@ def train_final(
     classifier is trained only on GTZAN: it is for the user's own pictures, and demo songs have none.
     """
     everything = Split("all", np.arange(len(pictures.table)), np.array([], int))
-    model, _ = train_model(dataset, pictures, everything, seed, recipe)
+    model, _ = train_model(dataset, pictures, everything, seed, replace(recipe, plain_every=recipe.epochs))
     logits, labels = held_out(calibration, pictures)
     model.temperature = fit_temperature(logits, labels)
     model.unsure_below = fit_threshold(softmax(logits / model.temperature, axis=1), labels)

@@ -38,7 +38,7 @@ def test_the_whole_story_runs_and_leaves_its_results(pipeline):
         assert (results / name).stat().st_size, name
     metrics = json.loads((results / "metrics.json").read_text())
     assert metrics["dataset"] == "demo"
-    assert metrics["own_songs"]["total"] == 10
+    assert metrics["own_songs"]["total"] + metrics["own_songs"]["in_training"] == 10
     assert set(metrics["reference"]) == {"first", "final"}
     assert not list(pipeline.rglob(".*.p*")), "half-written files are left"
 
