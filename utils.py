@@ -2374,6 +2374,12 @@ def _quiet_frames(mel: np.ndarray) -> np.ndarray:
     return level < np.quantile(level, 0.95) * 10 ** (-QUIET_DB / 10)
 
 
+@functools.cache
+def _shipped() -> tuple[GenreModel, Fingerprints]:
+    """The model and the fingerprints that are part of the project, read once."""
+    return load_model(), read_fingerprints()
+
+
 def classify_song(
     path: str | Path, model: GenreModel | None = None, prints: Fingerprints | None = None, whole: bool = False
 ) -> SongResult:
@@ -2383,7 +2389,7 @@ def classify_song(
     picture. Raises InputError for a file that cannot be used.
     """
     path = Path(path)
-    model, song = model or load_model(), Song(path, path.stem)
+    model, song = model or _shipped()[0], Song(path, path.stem)
     if path.suffix.lower() in PICTURE_SUFFIXES:
         return _classify_picture(song, model, whole)
     samples = load_audio(path)
@@ -2391,7 +2397,7 @@ def classify_song(
     starts, matrices = song_windows(mel)
     overview = mel_to_matrix(mel)
     probabilities = model.probabilities(np.concatenate([matrices, overview[None]] if whole else [matrices]))
-    matches = find_clips(mel, prints or read_fingerprints())
+    matches = find_clips(mel, prints or _shipped()[1])
     return SongResult(
         song,
         starts,
@@ -2419,7 +2425,7 @@ def _classify_picture(song: Song, model: GenreModel, whole: bool) -> SongResult:
             unsure_below=model.unsure_below,
             strange=model.strange(matrix),
         )
-    web = model.web or load_model().web  # a model of demo songs has none
+    web = model.web or _shipped()[0].web  # a model of demo songs has none
     coarse = web_picture_to_matrix(song.path)
     windows = web_windows(coarse)
     squeezed = None
@@ -2444,10 +2450,10 @@ def classify_songs(
     Eight or more web pictures together are classified with descriptors centred on their own mean (see
     `WebClassifier.aligned`).
     """
-    prints, results = prints or read_fingerprints(), []
+    results = []
     drawn = [song for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES]
     if len(drawn) >= WEB_ALIGNED_SONGS:
-        model = replace(model, web=_aligned_web(drawn, model.web or load_model().web))
+        model = replace(model, web=_aligned_web(drawn, model.web or _shipped()[0].web))
     for song in tqdm(songs, desc="listening"):
         try:
             results.append(replace(classify_song(song.path, model, prints, whole), song=song))
