@@ -2597,11 +2597,6 @@ class Fingerprints:
     codes: np.ndarray
     frames: np.ndarray
 
-    def without(self, images: Sequence[str]) -> Fingerprints:
-        """The same without some clips."""
-        kept = ~np.isin(self.images, images)
-        return Fingerprints(self.images[kept], self.codes[kept], self.frames[kept])
-
 
 @dataclass(frozen=True)
 class Match:

@@ -3,10 +3,10 @@
 import shutil
 from types import SimpleNamespace
 
-import av
 import numpy as np
 import pytest
 import soundfile
+from fuzz import write_m4a
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,16 +22,6 @@ def _music(seconds: float, rate: int = RATE, seed: int = 0) -> np.ndarray:
     return (0.4 * np.sin(2 * np.pi * notes * time) * np.exp(-6 * (time % 0.5))).astype(np.float32) + (
         np.random.default_rng(seed).normal(0, 0.01, len(time)).astype(np.float32)
     )
-
-
-def _write_m4a(path, samples, rate):
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=rate)
-        stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
 
 
 class _Model(utils.GenreModel):
@@ -50,7 +40,7 @@ def test_every_kind_of_file_gives_the_same_music(tmp_path, name):
     samples = _music(8, 44_100)
     path = tmp_path / name
     if name.endswith("m4a"):
-        _write_m4a(path, samples, 44_100)
+        write_m4a(path, samples, 44_100)
     else:
         soundfile.write(path, samples, 44_100)
     read = utils.load_audio(path)
