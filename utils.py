@@ -1035,7 +1035,7 @@ REFERENCE_FIRST = Recipe(
     label_smoothing=0.0,
     crop_columns=0,
     mixup=0.0,
-    plain_every=2,
+    plain_every=5,
 )
 REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e-2)
 OURS = Recipe(epochs=60)
