@@ -202,8 +202,9 @@ BAD_MODELS = {
         lambda stored: stored.update(texture={name: tensor[:9] for name, tensor in stored["texture"].items()})
     ),
     "foreign texture": _changed_model(lambda stored: stored["texture"].update(other=torch.zeros(3))),
-    "temperature of no number": _changed_model(lambda stored: stored.update(temperature=float("nan"))),
-    "temperature in words": _changed_model(lambda stored: stored.update(temperature="warm")),
+    "scale of no number": _changed_model(lambda stored: stored["calibration"]["scale"].fill_(float("nan"))),
+    "threshold in words": _changed_model(lambda stored: stored["calibration"].update(unsure_below="warm")),
+    "short offset": _changed_model(lambda stored: stored["calibration"].update(offset=torch.zeros(9))),
     "no facts": _changed_model(lambda stored: stored.pop("facts")),
 }
 

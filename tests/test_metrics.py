@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 import utils
 
@@ -38,6 +39,24 @@ def test_the_temperature_undoes_overconfidence():
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = np.array([generator.choice(10, p=row) for row in probabilities])
     assert utils.fit_temperature(4 * logits, labels) == pytest.approx(4, rel=0.1)
+
+
+def test_calibration_makes_a_boasting_and_biased_model_honest():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(0, 1.5, (4000, 10))
+    labels = np.array([generator.choice(10, p=row) for row in softmax(logits, axis=1)])
+    boasting = 2 * logits
+    boasting[:, 3] += 2
+    calibration = utils.fit_calibration((boasting, labels), (boasting[:1000], labels[:1000]))
+    before, after = (softmax(each, axis=1) for each in (boasting, calibration.logits(boasting)))
+    assert utils.expected_calibration_error(before, labels) > 0.2
+    assert utils.expected_calibration_error(after, labels) < 0.04
+    assert utils.accuracy(after, labels) > utils.accuracy(before, labels)
+    # Near answers that are wrong more often flatten the model, and leave its genres as they are to each other.
+    wrong = np.where(np.arange(4000) % 2, labels, (labels + 1) % 10)
+    flat = utils.fit_calibration((boasting, labels), (boasting, wrong))
+    assert np.allclose(flat.scale / flat.scale[0], calibration.scale / calibration.scale[0], rtol=1e-3)
+    assert flat.scale.max() < 0.7 * calibration.scale.max()
 
 
 def test_confused_pairs_are_counted():

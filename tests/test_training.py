@@ -144,7 +144,7 @@ def test_a_run_is_kept_and_read_again(pictures, dataset):
     rows = pd.read_csv(dataset.results / "experiments.csv")
     assert rows["what"].tolist() == ["cnn", "texture", "cnn + texture"]
     assert rows["validation"].between(0, 1).all()
-    metrics = utils.protocol_metrics(pictures, [first], [], [], temperature=1.0)
+    metrics = utils.protocol_metrics(pictures, [first], [], [], calibration=utils.Calibration())
     assert metrics["random_split"]["mean"] == pytest.approx(rows["validation"].iloc[2], abs=1e-3)
 
 
