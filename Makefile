@@ -47,7 +47,7 @@ pipeline: $(READY)
 	    demo-*/04_*) export OMP_NUM_THREADS=1; settings="-p explained_songs 2 -p page_pictures 5 -p search_clips 3";; \
 	    demo-*/05_*) settings="$(DEMO) -p whole_model False -p most_songs 3";; \
 	    gtzan-*/03_*) settings="$(ONE_RUN) -p epochs 40 -p reference_epochs 20";; \
-    gtzan-*/05_*) settings="$(ONE_RUN) -p epochs 40";; \
+	    gtzan-*/05_*) settings="$(ONE_RUN) -p epochs 40";; \
 	    *) settings="";; \
 	  esac; \
 	  echo "== $$copy"; \

@@ -1216,6 +1216,22 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
     return (heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-9)).cpu().numpy()
 
 
+@dataclass(frozen=True)
+class Calibration:
+    """What makes the logits of both looks honest: a scale and an offset for each genre, float32 (10,).
+
+    An answer less sure than unsure_below is called unsure.
+    """
+
+    scale: np.ndarray = field(default_factory=lambda: np.ones(len(GENRES), np.float32))
+    offset: np.ndarray = field(default_factory=lambda: np.zeros(len(GENRES), np.float32))
+    unsure_below: float = 0.0
+
+    def logits(self, logits: np.ndarray) -> np.ndarray:
+        """Give calibrated logits, float32 (n, 10), for those of `blend`."""
+        return logits * self.scale + self.offset
+
+
 @dataclass
 class GenreModel:
     """The network and the texture classifier together: two looks at a matrix, one answer.
@@ -1228,7 +1244,7 @@ class GenreModel:
     network: GenreNetwork
     texture: features.TextureClassifier
     cnn_share: float = CNN_SHARE
-    calibration: Calibration = field(default_factory=lambda: Calibration())
+    calibration: Calibration = field(default_factory=Calibration)
     familiarity: features.Familiarity | None = None
     web: WebClassifier | None = None
     facts: dict = field(default_factory=dict)
@@ -1245,22 +1261,6 @@ class GenreModel:
     def strange(self, matrices: np.ndarray) -> bool:
         """Whether more than half of a song's matrices are unlike all training data."""
         return self.familiarity is not None and float(np.median(self.familiarity.strangeness(matrices))) > 1
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What makes the logits of both looks honest: a scale and an offset for each genre, float32 (10,).
-
-    An answer less sure than unsure_below is called unsure.
-    """
-
-    scale: np.ndarray = field(default_factory=lambda: np.ones(len(GENRES), np.float32))
-    offset: np.ndarray = field(default_factory=lambda: np.zeros(len(GENRES), np.float32))
-    unsure_below: float = 0.0
-
-    def logits(self, logits: np.ndarray) -> np.ndarray:
-        """Give calibrated logits, float32 (n, 10), for those of `blend`."""
-        return logits * self.scale + self.offset
 
 
 @dataclass(frozen=True)
