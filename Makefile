@@ -90,4 +90,5 @@ data: $(READY)
 $(READY): requirements.txt
 	$(PYTHON) -m venv .venv
 	$(PY) -m pip install --quiet --requirement requirements.txt
+	$(PY) -c "import utils; utils.compile_librosa()"
 	touch $(READY)

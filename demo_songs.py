@@ -837,6 +837,7 @@ def make_demo_set(
     remove_leftovers(folder)
     workshop = folder / f".making-{uuid.uuid4().hex[:8]}"
     songs = plan_songs(seed, song_seconds, songs_per_genre)
+    utils.compile_librosa()
     try:
         # One job per genre, because each process records by itself the instruments that it needs
         genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import io
 import json
 import os
@@ -473,6 +474,16 @@ def audio_to_matrix(samples: np.ndarray) -> np.ndarray:
     if samples.ndim != 1 or len(samples) <= WINDOW_SAMPLES // 2 or not np.isfinite(samples).all():
         raise InputError(f"Samples of shape {samples.shape} are no sound: give one channel, finite, of 0.1 s or more.")
     return mel_to_matrix(mel_power(samples))
+
+
+def compile_librosa() -> None:
+    """Have numba compile librosa's functions and cache them now, in one process.
+
+    librosa loads its parts, and compiles them, when they are first used. Two processes that do so at once can spoil the
+    cache for good, and each later one crashes.
+    """
+    for part in ("librosa.core.pitch", "librosa.feature.spectral"):
+        importlib.import_module(part)
 
 
 def mel_power(samples: np.ndarray) -> np.ndarray:
