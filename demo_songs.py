@@ -42,7 +42,7 @@ from tqdm.auto import tqdm
 import utils
 
 SAMPLE_RATE = utils.SAMPLE_RATE  # Hz
-VERSION = 1  # part of the stamp: a new number makes every machine compose its demo set anew
+VERSION = 2  # part of the stamp: a new number makes every machine compose its demo set anew
 
 # ---------------------------------------------------------------------------------------------------------
 # 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms
@@ -664,7 +664,7 @@ def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pr
 SOUNDFONT_RATE = 48_000  # Hz, midirenderer's fixed rate
 NOTE_SECONDS = 2.0  # longest recorded note
 RELEASE_SECONDS = 0.08
-SEMITONES_PER_RECORDING = 3  # one recording serves a pitch and its two neighbours
+SEMITONES_PER_RECORDING = 5  # one recording serves a pitch and two neighbours on each side
 
 
 @cache
@@ -694,6 +694,7 @@ def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     return samples * (0.02 / max(float(np.sqrt(np.mean(samples[:8000] ** 2))), 1e-4)) ** 0.7
 
 
+@lru_cache(maxsize=1500)
 def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     """Give a note of any pitch, float32 at 22 050 Hz, by playing the nearest recording faster or slower."""
     if is_drum:
@@ -716,12 +717,9 @@ def render(midi: pretty_midi.PrettyMIDI, seconds: float | None = None) -> np.nda
     fade = np.linspace(1, 0, round(RELEASE_SECONDS * SAMPLE_RATE), dtype=np.float32) ** 2
     for track in midi.instruments:
         volume = next((c.value for c in track.control_changes if c.number == 7), 100) / 127
-        recordings: dict[int, np.ndarray] = {}
         for note in track.notes:
-            if note.pitch not in recordings:
-                recordings[note.pitch] = pitched_note(track.program, note.pitch, track.is_drum)
             start = round(note.start * SAMPLE_RATE)
-            sound = recordings[note.pitch]
+            sound = pitched_note(track.program, note.pitch, track.is_drum)
             if not track.is_drum:
                 held = round((note.end - note.start) * SAMPLE_RATE)
                 sound = sound[: held + len(fade)].copy()

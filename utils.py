@@ -1087,8 +1087,8 @@ def train_network(
     """Train in place on split.train, and give the learning curve.
 
     The curve has one row per epoch: epoch, loss and train (both as met while training), and, every plain_every
-    epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures. The network ends
-    with its last weights: no epoch is picked.
+    epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures; a split that
+    holds nothing out has neither. The network ends with its last weights: no epoch is picked.
 
     Each epoch is seeded by itself, so that a run that was stopped goes on from `checkpoint` at the last finished epoch
     exactly as if it had never stopped. A checkpoint of other settings is not used.
@@ -1137,7 +1137,8 @@ def train_network(
             hits += (logits.argmax(1).cpu() == labels).sum().item()
             loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
         row = {"epoch": epoch + 1, "loss": loss_sum / seen, "train": hits / seen}
-        if (epoch + 1) % recipe.plain_every == 0 or epoch + 1 == recipe.epochs:
+        measured = (epoch + 1) % recipe.plain_every == 0 or epoch + 1 == recipe.epochs
+        if measured and len(split.validation):
             for name, rows in (("train_plain", split.train), ("validation", split.validation)):
                 row[name] = accuracy(predict(network, pictures.matrices[rows]), pictures.labels[rows])
         curve.append(row)
@@ -1441,7 +1442,7 @@ def train_final(
     for the user's own pictures, and demo songs have none.
     """
     everything = Split("all", np.arange(len(pictures.table)), np.array([], int))
-    model, _ = train_model(dataset, pictures, everything, seed, replace(recipe, plain_every=recipe.epochs))
+    model, _ = train_model(dataset, pictures, everything, seed, recipe)
     model.calibration = calibration
     artists = artist_groups(pictures, read_tracks(dataset))
     model.familiarity = features.fit_familiarity(pictures.matrices, artists)

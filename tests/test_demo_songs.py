@@ -101,15 +101,20 @@ def test_silence_renders_as_silence():
 def small_set(tmp_path_factory):
     """Make a set of one clip and one short song per genre, with short notes, which are quicker to record."""
     folder = tmp_path_factory.mktemp("set") / "demo"
-    demo_songs.record_note.cache_clear()
+    forget_notes()
     with (
         pytest.MonkeyPatch.context() as patch,
         joblib.parallel_config(backend="threading"),
     ):  # spares the tests the start of new processes
         patch.setattr(demo_songs, "NOTE_SECONDS", 0.3)
         demo_songs.make_demo_set(folder, 1, 0, song_seconds=(4, 5), songs_per_genre=1, progress=False)
-    demo_songs.record_note.cache_clear()
+    forget_notes()
     return folder
+
+
+def forget_notes():
+    demo_songs.record_note.cache_clear()
+    demo_songs.pitched_note.cache_clear()
 
 
 def test_the_set_has_gtzan_layout(small_set):
