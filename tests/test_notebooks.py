@@ -5,11 +5,13 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
 from conftest import QUICK
 
+import demo_songs
 import utils
 
 NOTEBOOKS = sorted((utils.ROOT / "notebooks").glob("0*.ipynb"))
@@ -116,6 +118,12 @@ def test_the_samples_are_what_the_code_draws_from_sound(gtzan):
         drawn = utils.audio_to_matrix(utils.load_audio(clip))
         sample = utils.ROOT / "data_samples" / f"{name.replace('.', '')}.png"
         assert (utils.picture_to_matrix(sample) == drawn).all()
+
+
+def test_the_band_to_hear_plays_what_notebook_00_plays():
+    heard = utils.load_audio(utils.ROOT / "data_samples" / "demo_band.mp3")
+    blues = demo_songs.song("blues", seed=2009, seconds=12)[: 3 * utils.SAMPLE_RATE]
+    assert np.corrcoef(heard[: len(blues)], blues)[0, 1] > 0.9
 
 
 def test_nothing_large_or_foreign_is_in_data_samples():
