@@ -33,8 +33,8 @@ export OPENBLAS_NUM_THREADS := 1
 
 .PHONY: pipeline test lab data report protocol test-browser test-newcomer bench
 
-# Nobody waits for what notebooks 00, 01 and 04 make, so they run beside the others: one at a time, that two cores are
-# enough. The demo songs are made first, by processes that multiprocessing forks: so they need not import torch again.
+# Nobody waits for what notebooks 00, 01 and 04 make, so they run beside the others, one at a time: there may be only
+# two cores. The demo songs are made before, by processes that multiprocessing forks, which need not import torch again.
 pipeline: $(READY)
 	@set -e; \
 	name=$$($(PY) -c "import joblib, utils; joblib.parallel_config('multiprocessing'); \

@@ -76,6 +76,16 @@ def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     assert curves[0]["train_plain"].iloc[-1] > 0.3
 
 
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_the_curve_of_a_short_run_has_a_course_where_something_is_held_out(pictures, epochs):
+    split = utils.random_split(pictures, 0)
+    recipe = replace(utils.OURS.lasting(epochs), batch_size=5)
+    curve = utils.train_network(_network(), pictures, split, recipe, seed=1)
+    assert curve["validation"].notna().sum() >= min(epochs, 2)
+    everything = replace(split, validation=np.array([], int))
+    assert "train_plain" not in utils.train_network(_network(), pictures, everything, recipe, seed=1)
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped(pictures, tmp_path, monkeypatch):
     split = utils.random_split(pictures, 0)
     straight, stopped = _network(), _network()
