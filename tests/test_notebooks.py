@@ -1,7 +1,10 @@
 """The notebooks: they run headless on a small set, and the committed ones are clean."""
 
 import json
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
@@ -118,6 +121,32 @@ def test_the_samples_are_what_the_code_draws_from_sound(gtzan):
         drawn = utils.audio_to_matrix(utils.load_audio(clip))
         sample = utils.ROOT / "data_samples" / f"{name.replace('.', '')}.png"
         assert (utils.picture_to_matrix(sample) == drawn).all()
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
+@pytest.mark.parametrize("failing", ["none", "01_data", "03_train", "04_test"])
+def test_make_fails_where_a_notebook_fails_be_it_in_the_background(tmp_path, failing):
+    interpreter = tmp_path / "python"
+    interpreter.write_text(
+        f'#!/bin/sh\ncase "$*" in *find_dataset*) echo gtzan;; *{failing}*) exit 3;; *) echo "ran $*";; esac\n'
+    )
+    interpreter.chmod(0o755)
+    for name in ("requirements.txt", "ready"):  # nothing is to be installed
+        (tmp_path / name).touch()
+    made = subprocess.run(
+        ["make", "-f", utils.ROOT / "Makefile", "pipeline", f"PY={interpreter}", "READY=ready"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    finished = {line.split("notebooks/")[1][:2] for line in made.stdout.splitlines() if line.startswith("ran")}
+    if failing == "none":
+        assert made.returncode == 0
+        assert finished == {path.name[:2] for path in STORY}
+    else:
+        assert made.returncode != 0
+        assert failing[:2] not in finished
 
 
 def test_the_band_to_hear_plays_what_notebook_00_plays():
