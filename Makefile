@@ -34,7 +34,8 @@ export OPENBLAS_NUM_THREADS := 1
 .PHONY: pipeline test lab data report protocol test-browser test-newcomer bench
 
 # Nobody waits for what notebooks 00, 01 and 04 make, so they run beside the others, one at a time: there may be only
-# two cores. The demo songs are made before, by processes that multiprocessing forks, which need not import torch again.
+# two cores. The demo songs are made before, by processes that multiprocessing forks where the system can: they need
+# not import torch again.
 pipeline: $(READY)
 	@set -e; \
 	name=$$($(PY) -c "import joblib, utils; joblib.parallel_config('multiprocessing'); \

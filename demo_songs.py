@@ -694,7 +694,7 @@ def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     return samples * (0.02 / max(float(np.sqrt(np.mean(samples[:8000] ** 2))), 1e-4)) ** 0.7
 
 
-@lru_cache(maxsize=1500)
+@lru_cache(maxsize=1500)  # some 250 MB
 def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     """Give a note of any pitch, float32 at 22 050 Hz, by playing the nearest recording faster or slower."""
     if is_drum:

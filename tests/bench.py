@@ -180,7 +180,7 @@ def training(data: str) -> list[Row]:
         started = time.perf_counter()
         their_epoch()
         seconds["theirs"].append(time.perf_counter() - started)
-        # The first epoch is slower, because torch looks for the fastest way; two epochs less one leave one.
+        # A run costs something before its first epoch; two epochs less one leave one.
         for name, kind, recipe in (
             ("same", utils.ReferenceNetwork, utils.REFERENCE_FIRST),
             ("ours", utils.GenreNetwork, utils.OURS),

@@ -146,7 +146,6 @@ def test_make_fails_where_a_notebook_fails_be_it_in_the_background(tmp_path, fai
         assert finished == {path.name[:2] for path in STORY}
     else:
         assert made.returncode != 0
-        assert failing[:2] not in finished
 
 
 def test_the_band_to_hear_plays_what_notebook_00_plays():
