@@ -8,7 +8,7 @@ A song comes to be in four steps, and each can be heard and read by itself:
     master       gives the recording its sound: old or new, dark or bright, clean or driven
 
 No trait tells a genre by itself, as in life: tempos and instruments are shared, and a song borrows some traits
-from a neighbour (NEIGHBOURS), so that a rock song may shuffle and a jazz tune may go straight.
+from a neighbour, so that a rock song may shuffle and a jazz tune may go straight.
 
 Patterns are written as one bar of 4/4 in columns: 16 columns are sixteenths, 12 are triplets, 8 are eighths.
 """
@@ -17,41 +17,36 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
-import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
+from itertools import cycle, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import joblib
-import matplotlib.pyplot as plt
 import midirenderer
 import numpy as np
 import pandas as pd
 import pretty_midi
-import seaborn as sns
 import soundfile
 from IPython.display import Audio
-from matplotlib.figure import Figure
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
-import utils
+from genres.audio import SAMPLE_RATE, load_audio
+from genres.common import GENRES, InputError, locked, replacing
+from genres.spectrogram import CLIP_SECONDS, audio_to_matrix, compile_librosa, matrix_to_picture
 
-SAMPLE_RATE = utils.SAMPLE_RATE  # Hz
-VERSION = 2  # part of the stamp: a new number makes every machine compose its demo set anew
-
-# ---------------------------------------------------------------------------------------------------------
-# 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms
-# ---------------------------------------------------------------------------------------------------------
+# --- 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms ---
 
 DRUM_KEYS = {
-    "kick": 36, "rim": 37, "snare": 38, "clap": 39, "closed": 42, "pedal": 44, "open": 46, "ride": 51, "crash": 49,
-    "low tom": 45, "mid tom": 47, "high tom": 50, "tambourine": 54, "cowbell": 56, "shaker": 70, "conga": 63,
-    "low conga": 64, "swish": 40,
+    "kick": 36, "rim": 37, "snare": 38, "clap": 39, "swish": 40, "closed": 42, "pedal": 44, "low tom": 45, "open": 46,
+    "mid tom": 47, "crash": 49, "ride": 51, "tambourine": 54, "conga": 63, "shaker": 70,
 }  # fmt: skip
 LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
 
@@ -189,20 +184,14 @@ FORMS = {
     "canon":         {"order": "AAAB", "A": "I V vim iiim IV I IV V", "B": "iim V7 I vim iim V7 I I"},
 }
 QUALITIES = {
-    "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11),
-    "m7b5": (0, 3, 6, 10),
+    "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11), "m7b5": (0, 3, 6, 10)
 }
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 # fmt: on
 
-EXCERPT_SECONDS = 60  # songs shorter than this may start anywhere in their form
+# --- 2 The table of genres ---
 
-# How much of the band plays in a section, from 0 to 1
-ENERGY = {"I": 0.5, "A": 0.85, "B": 0.75, "V": 0.8, "C": 1.0, "S": 0.95, "D": 0.5}
-
-# ---------------------------------------------------------------------------------------------------------
-# 2 The table of genres
-# ---------------------------------------------------------------------------------------------------------
+KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "808": 25, "brush": 40}  # MIDI programs
 
 
 @dataclass(frozen=True)
@@ -224,154 +213,129 @@ class Style:
     scale: str
     forms: str
     sound: str  # of SOUNDS
+    neighbours: str  # genres from which a song may borrow a trait
     keeps: str = ""  # traits that are never borrowed, because listeners would not have it
 
-
-KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "808": 25, "brush": 40}
 
 # fmt: off
 STYLES = {
     "blues": Style(
-        tempo=(62, 130), swing=(0.60, 0.68), scale="blues", kit="standard, room, brush", sound="vintage, warm, live",
-        grooves="shuffle, slow blues, shuffle ride, rock, brushes, none",
+        tempo=(62, 130), swing=(0.60, 0.68), scale="blues", kit="standard, room, brush",
+        sound="vintage, warm, live", grooves="shuffle, slow blues, shuffle ride, rock, brushes, none",
         bass="Electric Bass (finger), Acoustic Bass", bass_lines="walk, shuffle, boogie, two feel",
         chords="Electric Guitar (clean), Acoustic Guitar (steel), Acoustic Grand Piano, Overdriven Guitar",
-        comping="shuffle, triplets, quarters, chops",
         colour="Acoustic Grand Piano, Drawbar Organ, Honky-tonk Piano",
-        colour_lines="triplets, stop, charleston, pad",
+        comping="shuffle, triplets, quarters, chops", colour_lines="triplets, stop, charleston, pad",
         lead="Harmonica, Electric Guitar (clean), Overdriven Guitar, Tenor Sax", melodies="licks, solo, song",
-        forms="12-bar blues, quick change, minor blues",
+        forms="12-bar blues, quick change, minor blues", neighbours="jazz, rock, country",
     ),
     "classical": Style(
-        tempo=(58, 132), swing=(0.50, 0.50), scale="harmonic", kit="standard", sound="hall, clean, vintage",
-        grooves="none", keeps="grooves, swing",
+        tempo=(58, 132), swing=(0.50, 0.50), scale="harmonic", kit="standard",
+        sound="hall, clean, vintage", grooves="none", keeps="grooves, swing",
         bass="Cello, Contrabass, Bassoon", bass_lines="long, two feel, walk",
         chords="String Ensemble 1, Acoustic Grand Piano, Harpsichord, Orchestral Harp",
-        comping="arpeggio, halves, alberti, pad, quarters",
-        colour="String Ensemble 2, French Horn, Pizzicato Strings, Viola", colour_lines="pad, halves, arpeggio",
+        colour="String Ensemble 2, French Horn, Pizzicato Strings, Viola",
+        comping="arpeggio, halves, alberti, pad, quarters", colour_lines="pad, halves, arpeggio",
         lead="Violin, Flute, Oboe, Clarinet, Acoustic Grand Piano", melodies="song, long, baroque, solo",
-        forms="sonata, sequence, canon",
+        forms="sonata, sequence, canon", neighbours="jazz, pop",
     ),
     "country": Style(
-        tempo=(78, 148), swing=(0.50, 0.58), scale="pentatonic", kit="standard, room", sound="clean, warm, vintage",
-        grooves="train, two beat, ballad, rock, shuffle",
+        tempo=(78, 148), swing=(0.50, 0.58), scale="pentatonic", kit="standard, room",
+        sound="clean, warm, vintage", grooves="train, two beat, ballad, rock, shuffle",
         bass="Acoustic Bass, Electric Bass (finger), Electric Bass (pick)", bass_lines="two feel, walk, roots",
         chords="Acoustic Guitar (steel), Acoustic Guitar (nylon), Electric Guitar (clean)",
-        comping="boom chick, strum, arpeggio",
-        colour="Banjo, Fiddle, Acoustic Guitar (steel), Honky-tonk Piano", colour_lines="roll, offbeat, pad, chops",
-        lead="Fiddle, Harmonica, Banjo, Electric Guitar (clean), Acoustic Guitar (steel)",
-        melodies="song, fast, licks",
-        forms="three chords, country tale, doo-wop, rock",
+        colour="Banjo, Fiddle, Acoustic Guitar (steel), Honky-tonk Piano",
+        comping="boom chick, strum, arpeggio", colour_lines="roll, offbeat, pad, chops",
+        lead="Fiddle, Harmonica, Banjo, Electric Guitar (clean), Acoustic Guitar (steel)", melodies="song, fast, licks",
+        forms="three chords, country tale, doo-wop, rock", neighbours="rock, blues, pop",
     ),
     "disco": Style(
         tempo=(108, 132), swing=(0.50, 0.52), scale="modal", kit="standard, electronic, room",
-        sound="clean, bright, live",
-        grooves="disco, disco shaker, disco 16",
+        sound="clean, bright, live", grooves="disco, disco shaker, disco 16",
         bass="Electric Bass (finger), Slap Bass 1, Synth Bass 1", bass_lines="octaves, disco",
         chords="Electric Guitar (muted), Electric Guitar (clean), Clavinet, Electric Piano 1",
-        comping="funk, offbeat, stabs",
-        colour="String Ensemble 1, Synth Strings 1, Brass Section", colour_lines="pad, stabs, halves",
+        colour="String Ensemble 1, Synth Strings 1, Brass Section",
+        comping="funk, offbeat, stabs", colour_lines="pad, stabs, halves",
         lead="String Ensemble 1, Choir Aahs, Synth Choir, Alto Sax, Trumpet", melodies="hook, long, song",
-        forms="minor loop, two chords, axis, minor vamp",
+        forms="minor loop, two chords, axis, minor vamp", neighbours="pop, hiphop, reggae",
     ),
     "hiphop": Style(
         tempo=(78, 106), swing=(0.50, 0.60), scale="pentatonic", kit="808, electronic, power, standard",
         sound="bass, warm, bright", grooves="boom bap, break, trap, half time",
         bass="Synth Bass 1, Synth Bass 2, Fretless Bass, Electric Bass (finger)", bass_lines="sub, break",
         chords="Electric Piano 1, Acoustic Grand Piano, Synth Strings 1, Electric Guitar (jazz)",
-        comping="stop, charleston, arpeggio, stabs",
-        colour="Orchestra Hit, Vibraphone, Brass Section, Lead 1 (square)", colour_lines="stop, stabs, arpeggio, pad",
+        colour="Orchestra Hit, Vibraphone, Brass Section, Lead 1 (square)",
+        comping="stop, charleston, arpeggio, stabs", colour_lines="stop, stabs, arpeggio, pad",
         lead="Lead 6 (voice), Synth Choir, Voice Oohs, Alto Sax", melodies="rap, riff",
-        forms="sample loop, two chords, minor vamp, minor loop",
+        forms="sample loop, two chords, minor vamp, minor loop", neighbours="disco, jazz, reggae, pop",
     ),
     "jazz": Style(
-        tempo=(88, 208), swing=(0.58, 0.67), scale="modal", kit="brush, standard", sound="warm, vintage, clean, hall",
-        grooves="jazz swing, brushes, jazz jump, bossa, none",
+        tempo=(88, 208), swing=(0.58, 0.67), scale="modal", kit="brush, standard",
+        sound="warm, vintage, clean, hall", grooves="jazz swing, brushes, jazz jump, bossa, none",
         bass="Acoustic Bass, Fretless Bass", bass_lines="walk, two feel, bossa",
         chords="Acoustic Grand Piano, Electric Guitar (jazz), Vibraphone, Electric Piano 1",
-        comping="charleston, stabs, quarters, pad",
         colour="Electric Guitar (jazz), Brass Section, Vibraphone, Clarinet",
-        colour_lines="charleston, stop, offbeat, pad",
+        comping="charleston, stabs, quarters, pad", colour_lines="charleston, stop, offbeat, pad",
         lead="Tenor Sax, Trumpet, Alto Sax, Muted Trumpet, Acoustic Grand Piano", melodies="solo, fast, song",
-        forms="32-bar AABA, rhythm AABA, modal AABA, minor blues, quick change",
+        forms="32-bar AABA, rhythm AABA, modal AABA, minor blues, quick change", neighbours="blues, classical, hiphop",
     ),
     "metal": Style(
-        tempo=(92, 184), swing=(0.50, 0.50), scale="dark", kit="power, room", sound="loud, live",
-        grooves="double bass, gallop, blast, half time, rock open",
+        tempo=(92, 184), swing=(0.50, 0.50), scale="dark", kit="power, room",
+        sound="loud, live", grooves="double bass, gallop, blast, half time, rock open",
         bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="pedal, gallop, roots",
-        chords="Distortion Guitar, Overdriven Guitar", comping="chug, gallop, power",
+        chords="Distortion Guitar, Overdriven Guitar",
         colour="Distortion Guitar, Overdriven Guitar, Choir Aahs, Synth Strings 1",
-        colour_lines="chug, ringing, power, pad",
+        comping="chug, gallop, power", colour_lines="chug, ringing, power, pad",
         lead="Distortion Guitar, Overdriven Guitar, Lead 5 (charang), Synth Choir", melodies="fast, riff, rap, long",
-        forms="riff, doom, minor loop",
+        forms="riff, doom, minor loop", neighbours="rock, classical",
     ),
     "pop": Style(
         tempo=(84, 130), swing=(0.50, 0.53), scale="major", kit="electronic, 808, standard, room",
-        sound="bright, clean",
-        grooves="pop, pop four, pop light, ballad, rock",
+        sound="bright, clean", grooves="pop, pop four, pop light, ballad, rock",
         bass="Synth Bass 2, Synth Bass 1, Electric Bass (finger), Electric Bass (pick)",
         bass_lines="roots, long, rock, octaves",
         chords="Electric Piano 2, Acoustic Grand Piano, Pad 3 (polysynth), Acoustic Guitar (steel)",
-        comping="push, eighths, arpeggio, strum, halves",
         colour="Pad 2 (warm), Synth Strings 1, Synth Brass 1, Electric Guitar (clean)",
-        colour_lines="pad, arpeggio, push",
+        comping="push, eighths, arpeggio, strum, halves", colour_lines="pad, arpeggio, push",
         lead="Voice Oohs, Lead 2 (sawtooth), Lead 1 (square), Choir Aahs", melodies="hook, song, long",
-        forms="axis, doo-wop, minor loop",
+        forms="axis, doo-wop, minor loop", neighbours="disco, rock, country, hiphop",
     ),
     "reggae": Style(
         tempo=(64, 94), swing=(0.50, 0.62), scale="pentatonic", kit="standard, room, electronic",
-        sound="bass, warm, live",
-        grooves="one drop, rockers, steppers",
+        sound="bass, warm, live", grooves="one drop, rockers, steppers",
         bass="Electric Bass (finger), Fretless Bass, Synth Bass 1", bass_lines="one drop, steady dub",
         chords="Electric Guitar (muted), Electric Guitar (clean), Acoustic Grand Piano, Drawbar Organ",
-        comping="skank, chops",
-        colour="Drawbar Organ, Percussive Organ, Clavinet, Brass Section", colour_lines="bubble, stop, pad",
+        colour="Drawbar Organ, Percussive Organ, Clavinet, Brass Section",
+        comping="skank, chops", colour_lines="bubble, stop, pad",
         lead="Voice Oohs, Trombone, Trumpet, Choir Aahs, Harmonica", melodies="song, long, hook",
-        forms="major sway, two chords, minor vamp, doo-wop",
+        forms="major sway, two chords, minor vamp, doo-wop", neighbours="hiphop, pop, rock",
     ),
     "rock": Style(
-        tempo=(92, 160), swing=(0.50, 0.54), scale="blues", kit="room, standard, power", sound="live, clean, loud",
-        grooves="rock, rock open, rock ride, half time, ballad",
+        tempo=(92, 160), swing=(0.50, 0.54), scale="blues", kit="room, standard, power",
+        sound="live, clean, loud", grooves="rock, rock open, rock ride, half time, ballad",
         bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="rock, roots, walk",
         chords="Overdriven Guitar, Electric Guitar (clean), Distortion Guitar, Acoustic Guitar (steel)",
-        comping="power, strum, eighths, ringing",
         colour="Rock Organ, Electric Guitar (clean), Overdriven Guitar, Acoustic Grand Piano",
-        colour_lines="push, pad, eighths, arpeggio",
+        comping="power, strum, eighths, ringing", colour_lines="push, pad, eighths, arpeggio",
         lead="Overdriven Guitar, Voice Oohs, Distortion Guitar, Synth Choir", melodies="song, licks, solo, hook",
-        forms="rock, three chords, axis, minor loop",
+        forms="rock, three chords, axis, minor loop", neighbours="metal, blues, country, pop",
     ),
 }
 # fmt: on
-GENRES = tuple(sorted(STYLES))
 
-NEIGHBOURS = {
-    "blues": "jazz, rock, country",
-    "classical": "jazz, pop",
-    "country": "rock, blues, pop",
-    "disco": "pop, hiphop, reggae",
-    "hiphop": "disco, jazz, reggae, pop",
-    "jazz": "blues, classical, hiphop",
-    "metal": "rock, classical",
-    "pop": "disco, rock, country, hiphop",
-    "reggae": "hiphop, pop, rock",
-    "rock": "metal, blues, country, pop",
-}
+# --- 3 Casting: from a style to one band with one song ---
+
 BORROW = 0.07  # chance that a trait comes from a neighbour: more of it makes the demo set harder
 HABIT = 1.3  # how much likelier a style's first names are than its last: more of it makes the demo set easier
-
-
-# ---------------------------------------------------------------------------------------------------------
-# 3 Casting: from a style to one band with one song
-# ---------------------------------------------------------------------------------------------------------
+VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}  # mean MIDI volume per part
 
 
 @dataclass(frozen=True)
 class Band:
     """One song's band, every choice made. `traits` holds the drawn names by the field names of Style."""
 
-    genre: str
+    swing: float  # as in Style
     tempo: float  # beats per minute
-    swing: float
     tonic: int  # 0 is C
     traits: dict[str, str]
     volumes: dict[str, int]  # MIDI volume per part, 0-127
@@ -391,14 +355,8 @@ class Bar:
     bar_in_section: int
     is_last: bool  # of its section
 
-    @property
-    def energy(self) -> float:
-        """How much of the band plays, 0 to 1."""
-        return ENERGY[self.section]
 
-
-@dataclass(frozen=True)
-class Event:
+class Event(NamedTuple):
     """One note on the grid of a bar: place and length in beats, before swing and the human touch."""
 
     pitch: int
@@ -417,21 +375,19 @@ def choose(text: str, rng: np.random.Generator, habit: float = 0.0) -> str:
 def cast_band(genre: str, seed: int) -> Band:
     """Draw the traits of one song: its own style's, or with chance BORROW, trait by trait, a neighbour's.
 
-    Raises ValueError for a genre that the band does not play.
+    Raises InputError for a genre that the band does not play.
     """
     if genre not in STYLES:
-        raise ValueError(f"The demo band does not play '{genre}': choose one of {', '.join(GENRES)}.")
+        raise InputError(f"The demo band does not play '{genre}': choose one of {', '.join(GENRES)}.")
     rng = np.random.default_rng([seed, GENRES.index(genre)])
     own, drawn = STYLES[genre], {}
-    for trait in fields(Style):
-        neighbour = STYLES[choose(NEIGHBOURS[genre], rng)]
-        borrows = rng.random() < BORROW and trait.name not in own.keeps
-        drawn[trait.name] = getattr(neighbour if borrows else own, trait.name)
-    swing = rng.uniform(*drawn["swing"])
+    for trait in (field.name for field in fields(Style) if field.name != "neighbours"):
+        neighbour = STYLES[choose(own.neighbours, rng)]
+        borrows = rng.random() < BORROW and trait not in own.keeps
+        drawn[trait] = getattr(neighbour if borrows else own, trait)
     return Band(
-        genre=genre,
+        swing=rng.uniform(*drawn["swing"]),
         tempo=rng.uniform(*drawn["tempo"]),
-        swing=swing,
         tonic=int(rng.integers(12)),
         traits={name: choose(text, rng, HABIT) for name, text in drawn.items() if isinstance(text, str)},
         volumes={role: int(np.clip(rng.normal(level, 9), 45, 127)) for role, level in VOLUMES.items()},
@@ -439,12 +395,11 @@ def cast_band(genre: str, seed: int) -> Band:
     )
 
 
-VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}
+# --- 4 Playing: the form, the grid, the players ---
 
-
-# ---------------------------------------------------------------------------------------------------------
-# 4 Playing: the form, the grid, the players
-# ---------------------------------------------------------------------------------------------------------
+EXCERPT_SECONDS = 60  # songs shorter than this may start anywhere in their form
+ENERGY = {"I": 0.5, "A": 0.85, "B": 0.75, "V": 0.8, "C": 1.0, "S": 0.95, "D": 0.5}  # share of the band, by section
+SEMITONES = "0123456789teu"  # of the bass lines
 
 
 def read_chord(symbol: str, tonic: int) -> tuple[int, tuple[int, ...]]:
@@ -462,22 +417,20 @@ def bars_of(band: Band, seconds: float, rng: np.random.Generator) -> Iterator[Ba
     """
     form = FORMS[band.traits["forms"]]
     rubato = 0.03 if band.traits["grooves"] == "none" else 0.003
-    time, number = 0.0, 0
-    order = form["order"]
+    order, time, number = form["order"], 0.0, 0
     if seconds < EXCERPT_SECONDS:
         first = int(rng.integers(len(order)))
         order = order[first:] + order[:first]
-    while time < seconds:
-        for section in order:
-            symbols = form.get(section, form.get("V", form.get("A"))).split()
-            chords = [read_chord(symbol, band.tonic) for symbol in symbols]
-            for place, chord in enumerate(chords):
-                beat = 60 / band.tempo * rng.normal(1, rubato)
-                following = chords[(place + 1) % len(chords)][0]
-                yield Bar(number, time, beat, chord, following, section, place, place == len(chords) - 1)
-                time, number = time + 4 * beat, number + 1
-                if time >= seconds:
-                    return
+    for section in cycle(order):
+        symbols = form.get(section, form.get("V", form.get("A"))).split()
+        chords = [read_chord(symbol, band.tonic) for symbol in symbols]
+        for place, chord in enumerate(chords):
+            if time >= seconds:
+                return
+            beat = 60 / band.tempo * rng.normal(1, rubato)
+            following = chords[(place + 1) % len(chords)][0]
+            yield Bar(number, time, beat, chord, following, section, place, place == len(chords) - 1)
+            time, number = time + 4 * beat, number + 1
 
 
 @cache
@@ -488,13 +441,11 @@ def read_line(line: str) -> list[tuple[float, float, str]]:
     """
     step = 4 / len(line)
     notes = []
-    for column, symbol in enumerate(line):
-        held = len(line[column + 1 :]) - len(line[column + 1 :].lstrip("-"))
-        if symbol not in ".-":
-            start, end = column * step, (column + 1 + held) * step
-            if len(line) == 12:
-                start, end = bend(start, 2 / 3), bend(end, 2 / 3)
-            notes.append((start, end - start, symbol))
+    for match in re.finditer("[^.-]-*", line):
+        start, end = match.start() * step, match.end() * step
+        if len(line) == 12:
+            start, end = bend(start, 2 / 3), bend(end, 2 / 3)
+        notes.append((start, end - start, match[0][0]))
     return notes
 
 
@@ -512,24 +463,20 @@ def in_register(pitch_class: int, lowest: int) -> int:
 
 def drummer(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
     """Play the groove, with a crash where a section starts and a fill where it ends; thin sections keep time only."""
-    groove = GROOVES[band.traits["grooves"]]
+    groove, energy = GROOVES[band.traits["grooves"]], ENERGY[bar.section]
     fill = bool(groove) and bar.is_last and rng.random() < 0.7
     for name, line in groove.items():
-        if bar.energy < 0.6 and name not in ("closed", "ride", "shaker", "swish", "rim"):
+        if energy < 0.6 and name not in ("closed", "ride", "shaker", "swish", "rim"):
             continue
         for place, _, symbol in read_line(line):
-            if (fill and place >= 3 and name != "kick") or rng.random() < 0.03:
-                continue
-            yield Event(DRUM_KEYS[name], place, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * bar.energy))
+            if not (fill and place >= 3 and name != "kick") and rng.random() >= 0.03:
+                yield Event(DRUM_KEYS[name], place, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * energy))
     if fill:
         drums = ["snare", "snare", "mid tom", "low tom"] if rng.random() < 0.6 else ["snare"] * 4
         for column, name in enumerate(drums):
             yield Event(DRUM_KEYS[name], 3 + column / 4, 0.25, 80 + 8 * column)
-    if groove and bar.bar_in_section == 0 and bar.energy > 0.9 and rng.random() < 0.7:
+    if groove and bar.bar_in_section == 0 and energy > 0.9 and rng.random() < 0.7:
         yield Event(DRUM_KEYS["crash"], 0, 1, 96)
-
-
-SEMITONES = "0123456789teu"
 
 
 def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
@@ -541,24 +488,20 @@ def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
     for place, length, symbol in read_line(str(rng.choice(BASS_LINES[band.traits["bass_lines"]]))):
         if symbol == "n":
             pitch = in_register(bar.next_root, 31) + int(rng.choice([-1, 1, 2]))
-        else:
-            above = SEMITONES.index(symbol)
-            # Lines are written for major chords: the third follows the chord
-            pitch = low + (tones[1] if above == 4 else above)
+        else:  # lines are written for major chords: the third follows the chord
+            pitch = low + (tones[1] if symbol == "4" else SEMITONES.index(symbol))
         yield Event(pitch, place, 0.92 * length, 92 + 14 * (place == 0))
 
 
 def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterator[Event]:
     """Play the chords of the bar in the rhythm of a comping pattern; `part` is "chords" or "colour"."""
-    pattern = COMPING[band.traits["comping" if part == "chords" else "colour_lines"]]
     if part == "colour" and bar.section == "I":
         return
     root, tones = bar.chord
     low = 52 if part == "chords" else 57
     chord = sorted(in_register(root + tone, low) for tone in tones)
-    power = in_register(root, 38)
-    # The pattern of a bar repeats every two bars, so the ear can hold on to it
-    line = pattern[bar.number % 2 % len(pattern)]
+    lines = COMPING[band.traits["comping" if part == "chords" else "colour_lines"]]
+    line = lines[bar.number % 2 % len(lines)]  # repeats every two bars, so the ear can hold on to it
     for count, (place, length, symbol) in enumerate(read_line(line)):
         velocity = 102 if symbol in "XP" else 84
         if symbol == "a":
@@ -567,7 +510,7 @@ def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterato
         elif symbol == "r":
             pitches = [in_register(root, 40)]
         else:
-            pitches = [power, power + 7, power + 12] if symbol in "pP" else chord
+            pitches = [in_register(root, 38) + tone for tone in (0, 7, 12)] if symbol in "pP" else chord
         for strum, pitch in enumerate(pitches):
             yield Event(pitch, place + 0.012 * strum, 0.95 * length, velocity)
 
@@ -578,11 +521,10 @@ def make_motif(kind: str, rng: np.random.Generator) -> list[tuple[float, float, 
     starts = [c for c in range(2 * columns) if rng.random() < density * (1.2 if c % 2 == 0 else 0.7)]
     if kind in ("song", "licks", "solo", "hook"):  # singers and horns breathe
         starts = [c for c in starts if c < 1.6 * columns]
-    ends = [*starts[1:], 2 * columns][: len(starts)]
     step = 4 / columns
     return [
         (a * step, min(held * (b - a) * step, 3), int(rng.integers(-widest, widest + 1)))
-        for a, b in zip(starts, ends, strict=True)
+        for a, b in pairwise([*starts, 2 * columns])
     ]
 
 
@@ -597,8 +539,8 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
     letter = f"{bar.section} {'b' if phrase == 2 else 'a'} {kind}"
     if letter not in motifs:
         motifs[letter] = make_motif(kind, rng)
-    minor = FORMS[band.traits["forms"]].get("V", FORMS[band.traits["forms"]].get("A", "I")).startswith("im")
-    scale = SCALES[band.traits["scale"]][int(minor)]
+    form = FORMS[band.traits["forms"]]
+    scale = SCALES[band.traits["scale"]][form.get("V", form.get("A")).startswith("im")]
     lowest = 57 if band.traits["lead"] in ("Trombone", "Cello", "Tenor Sax", "Distortion Guitar") else 64
     ladder = [p for p in range(lowest, lowest + 20) if (p - band.tonic) % 12 in scale]
     chord_tones = {(bar.chord[0] + tone) % 12 for tone in bar.chord[1]}
@@ -608,8 +550,8 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
         pitch = ladder[rung]
         if place % 2 == 0 and kind != "rap":
             pitch = min(range(lowest, lowest + 20), key=lambda p: (p % 12 not in chord_tones, abs(p - pitch)))
-        if 0 <= place - 4 * (bar.bar_in_section % 2) < 4:
-            inside = place - 4 * (bar.bar_in_section % 2)
+        inside = place - 4 * (bar.bar_in_section % 2)
+        if 0 <= inside < 4:
             if band.traits["scale"] == "blues" and length > 0.5 and rng.random() < 0.3:
                 yield Event(pitch - 1, inside, 0.12, 80)  # a blue note slides in from below
                 inside, length = inside + 0.1, length - 0.1
@@ -619,8 +561,7 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
 def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
     """Compose a song of `seconds` seconds in a genre: the same seed gives the same song, another gives another.
 
-    Gives MIDI with one track per player; the tracks are named drums, bass, chords, colour and lead.
-    Raises ValueError for an unknown genre.
+    Gives MIDI with one track per player: drums, bass, chords, colour and lead. Raises InputError for an unknown genre.
     """
     band = cast_band(genre, seed)
     rng = np.random.default_rng([seed, GENRES.index(genre), 1])
@@ -650,26 +591,19 @@ def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
 
 def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pretty_midi.Note:
     """Place an event of the grid in time: swing it, and let the player be a little early, late, loud or soft."""
-    start = bar.start + bar.beat * bend(event.place, band.swing, back=False) + rng.normal(0, band.looseness)
+    pitch, place, length, velocity = event
+    start = bar.start + bar.beat * bend(place, band.swing, back=False) + rng.normal(0, band.looseness)
     start = max(start, 0.0)
-    end = start + max(bar.beat * event.length, 0.05)
-    velocity = min(max(round(event.velocity * rng.normal(1, 0.07)), 20), 127)
-    return pretty_midi.Note(velocity, event.pitch, start, end)
+    velocity = min(max(round(velocity * rng.normal(1, 0.07)), 20), 127)
+    return pretty_midi.Note(velocity, pitch, start, start + max(bar.beat * length, 0.05))
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 5 Sound: a sampler on a soundfont, and the mastering
-# ---------------------------------------------------------------------------------------------------------
+# --- 5 Sound: a sampler on a soundfont, the mastering, a player ---
 
-SOUNDFONT_RATE = 48_000  # Hz, midirenderer's fixed rate
+SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
 NOTE_SECONDS = 2.0  # longest recorded note
 RELEASE_SECONDS = 0.08
 SEMITONES_PER_RECORDING = 5  # one recording serves a pitch and two neighbours on each side
-
-
-@cache
-def _soundfont() -> bytes:
-    return (Path(pretty_midi.__file__).parent / "TimGM6mb.sf2").read_bytes()
 
 
 @lru_cache(maxsize=600)  # some 100 MB
@@ -684,8 +618,9 @@ def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     midi.instruments[0].notes.append(pretty_midi.Note(100, pitch, 0, NOTE_SECONDS / 2 if is_drum else NOTE_SECONDS))
     file = io.BytesIO()
     midi.write(file)
-    wave, _ = soundfile.read(io.BytesIO(midirenderer.render_wave_from(_soundfont(), file.getvalue())), dtype="float32")
-    samples = resample_poly(wave.mean(axis=1), SAMPLE_RATE // 150, SOUNDFONT_RATE // 150).astype(np.float32)
+    wave = midirenderer.render_wave_from(SOUNDFONT.read_bytes(), file.getvalue())
+    stereo, rate = soundfile.read(io.BytesIO(wave), dtype="float32")
+    samples = resample_poly(stereo.mean(axis=1), SAMPLE_RATE, rate).astype(np.float32)
     loud = np.flatnonzero(np.abs(samples) > 0.002 * np.abs(samples).max())
     samples = samples[: loud[-1] + 1] if len(loud) else samples[:1]
     # Soft instruments and cymbals are brought nearer to loud ones, so that each can be heard in a mix
@@ -697,9 +632,7 @@ def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
 @lru_cache(maxsize=1500)  # some 250 MB
 def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     """Give a note of any pitch, float32 at 22 050 Hz, by playing the nearest recording faster or slower."""
-    if is_drum:
-        return record_note(program, pitch, is_drum)
-    nearest = SEMITONES_PER_RECORDING * round(pitch / SEMITONES_PER_RECORDING)
+    nearest = pitch if is_drum else SEMITONES_PER_RECORDING * round(pitch / SEMITONES_PER_RECORDING)
     samples = record_note(program, nearest, is_drum)
     if pitch == nearest:
         return samples
@@ -707,50 +640,35 @@ def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     return np.interp(positions, np.arange(len(samples)), samples).astype(np.float32)
 
 
-def render(midi: pretty_midi.PrettyMIDI, seconds: float | None = None) -> np.ndarray:
-    """Play MIDI on the soundfont: mono float32 samples at 22 050 Hz, the loudest at 0.9.
-
-    `seconds` sets the length; without it the sound ends one second after the last note. Silence stays silence.
-    """
-    length = round((midi.get_end_time() + 1 if seconds is None else seconds) * SAMPLE_RATE)
-    samples = np.zeros(length + 1, np.float32)
+def render(midi: pretty_midi.PrettyMIDI, seconds: float) -> np.ndarray:
+    """Play a composed song on the soundfont: `seconds` of mono float32 samples at 22 050 Hz, the loudest at 0.9."""
+    length = round(seconds * SAMPLE_RATE)
+    samples = np.zeros(length, np.float32)
     fade = np.linspace(1, 0, round(RELEASE_SECONDS * SAMPLE_RATE), dtype=np.float32) ** 2
     for track in midi.instruments:
-        volume = next((c.value for c in track.control_changes if c.number == 7), 100) / 127
+        volume = track.control_changes[0].value / 127
         for note in track.notes:
             start = round(note.start * SAMPLE_RATE)
             sound = pitched_note(track.program, note.pitch, track.is_drum)
             if not track.is_drum:
                 held = round((note.end - note.start) * SAMPLE_RATE)
                 sound = sound[: held + len(fade)].copy()
-                tail = sound[held:]
-                tail *= fade[: len(tail)]
+                sound[held:] *= fade[: max(0, len(sound) - held)]
             sound = sound[: max(0, length - start)]
             samples[start : start + len(sound)] += volume**2 * (note.velocity / 127) ** 1.5 * sound
-    samples = samples[:length]
     return 0.9 * samples / max(float(np.abs(samples).max(initial=0)), 1e-6)
 
 
-@dataclass(frozen=True)
-class Sound:
-    """How a recording sounds: band limits in Hz, tilt in dB per octave, drive into saturation, share of the room."""
-
-    low_cut: float
-    high_cut: float
-    tilt: float
-    drive: float
-    room: float
-
-
+# How a recording sounds: band limits in Hz, tilt in dB per octave, drive into saturation, share of the room
 SOUNDS = {
-    "vintage": Sound(low_cut=90, high_cut=5_500, tilt=-0.5, drive=1.6, room=0.15),
-    "warm": Sound(low_cut=40, high_cut=8_000, tilt=-1.0, drive=1.3, room=0.15),
-    "clean": Sound(low_cut=30, high_cut=11_000, tilt=0.0, drive=1.0, room=0.10),
-    "live": Sound(low_cut=50, high_cut=10_000, tilt=0.3, drive=2.2, room=0.30),
-    "hall": Sound(low_cut=40, high_cut=9_500, tilt=0.0, drive=0.8, room=0.45),
-    "bright": Sound(low_cut=40, high_cut=11_000, tilt=1.2, drive=1.8, room=0.10),
-    "loud": Sound(low_cut=40, high_cut=11_000, tilt=1.0, drive=3.5, room=0.10),
-    "bass": Sound(low_cut=25, high_cut=9_000, tilt=-1.3, drive=1.8, room=0.08),
+    "vintage": (90, 5_500, -0.5, 1.6, 0.15),
+    "warm": (40, 8_000, -1.0, 1.3, 0.15),
+    "clean": (30, 11_000, 0.0, 1.0, 0.10),
+    "live": (50, 10_000, 0.3, 2.2, 0.30),
+    "hall": (40, 9_500, 0.0, 0.8, 0.45),
+    "bright": (40, 11_000, 1.2, 1.8, 0.10),
+    "loud": (40, 11_000, 1.0, 3.5, 0.10),
+    "bass": (25, 9_000, -1.3, 1.8, 0.08),
 }
 
 
@@ -760,37 +678,42 @@ def master(samples: np.ndarray, sound: str, seed: int) -> np.ndarray:
     `sound` is a name in SOUNDS, and `seed` varies it. Raises KeyError for another name.
     """
     rng = np.random.default_rng([seed, 2])
-    chosen = SOUNDS[sound]
+    low_cut, high_cut, tilt, drive, room = SOUNDS[sound]
     size = next_fast_len(len(samples) + SAMPLE_RATE, real=True)
     frequency = np.maximum(np.fft.rfftfreq(size, 1 / SAMPLE_RATE), 10).astype(np.float32)
-    tilt = chosen.tilt + rng.normal(0, 0.5)
-    high_cut = chosen.high_cut * rng.uniform(0.75, 1.2)
-    curve = (frequency / 1000) ** (tilt / 6.02) / np.sqrt(1 + (chosen.low_cut / frequency) ** 4)
+    tilt += rng.normal(0, 0.5)
+    high_cut *= rng.uniform(0.75, 1.2)
+    curve = (frequency / 1000) ** (tilt / 6.02) / np.sqrt(1 + (low_cut / frequency) ** 4)
     curve /= np.sqrt(1 + (frequency / high_cut) ** 8)
     decay = np.arange(SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE / rng.uniform(0.05, 0.2)
     echo = np.exp(-decay) * rng.standard_normal(SAMPLE_RATE, dtype=np.float32)
-    echo *= chosen.room * rng.uniform(0.4, 1.6) / np.sqrt(np.sum(echo**2))
+    echo *= room * rng.uniform(0.4, 1.6) / np.sqrt(np.sum(echo**2))
     echo[0] += 1
     wet = irfft(rfft(samples, size) * rfft(echo, size) * curve, size)[: len(samples)]
     level = np.sqrt(np.mean(wet**2)) + 1e-9
-    driven = np.tanh(wet / level * 0.25 * chosen.drive * rng.uniform(0.7, 1.4))
+    driven = np.tanh(wet / level * 0.25 * drive * rng.uniform(0.7, 1.4))
     return (0.9 * driven / max(float(np.abs(driven).max()), 1e-6)).astype(np.float32)
 
 
 def song(genre: str, seed: int, seconds: float = 30.0) -> np.ndarray:
     """Compose, render and master a song: mono float32 samples at 22 050 Hz, exactly `seconds` long.
 
-    The same seed gives the same samples. Raises ValueError for an unknown genre.
+    The same seed gives the same samples. Raises InputError for an unknown genre.
     """
     dry = render(compose(genre, seed, seconds), seconds)
     return master(dry, cast_band(genre, seed).traits["sound"], seed)
 
 
-# ---------------------------------------------------------------------------------------------------------
-# 6 The demo set on disk
-# ---------------------------------------------------------------------------------------------------------
+def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
+    """Give a player for the first seconds of mono samples; it carries them as MP3, about 5 kB a second."""
+    file = io.BytesIO()
+    soundfile.write(file, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="MP3", compression_level=0.8)
+    return Audio(file.getvalue(), rate=SAMPLE_RATE)
 
-STAMP = "demo.json"
+
+# --- 6 The demo set on disk ---
+
+VERSION = 2  # part of the stamp: a new number makes every machine compose its demo set anew
 SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips, so no song was ever in training
 FORMATS = ("mp3", "ogg", "flac", "wav")
 WAVES_PER_GENRE = 2
@@ -815,12 +738,11 @@ def make_demo_set(
     songs/                                          whole songs in four formats, and songs.csv: file, title, genre
     demo.json                                       the stamp: version, seed and sizes; written last
 
-    A set with the same stamp is left as it is, at once. A new one is made in a folder beside and then moved, so a run
-    that is interrupted leaves nothing half-written behind. The backend of joblib is the caller's choice. Raises
-    ValueError for sizes that are not positive.
+    A set with the same stamp is left as it is. A new one is made in a folder beside and then moved, so no run leaves
+    half a set behind. joblib's backend is the caller's choice. Raises InputError for sizes that are not positive.
     """
     if clips_per_genre < 1 or songs_per_genre < 1 or not 0 < song_seconds[0] <= song_seconds[1]:
-        raise ValueError("The demo set needs at least one clip and one song per genre, and songs of some length.")
+        raise InputError("The demo set needs at least one clip and one song per genre, and songs of some length.")
     folder = Path(folder)
     stamp = {
         "version": VERSION,
@@ -829,80 +751,60 @@ def make_demo_set(
         "songs_per_genre": songs_per_genre,
         "song_seconds": list(song_seconds),
     }
-    if read_stamp(folder) == stamp:
-        return stamp
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(folder)
-    workshop = folder / f".making-{uuid.uuid4().hex[:8]}"
-    songs = plan_songs(seed, song_seconds, songs_per_genre)
-    utils.compile_librosa()
-    try:
-        # One job per genre, because each process records by itself the instruments that it needs
-        genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)
-        joblib.Parallel(n_jobs=-1, pre_dispatch="n_jobs")(
-            joblib.delayed(make_genre)(workshop, genre, clips_per_genre, seed, songs) for genre in genres
-        )
-        table = pd.DataFrame([row for row, _, _ in songs], columns=["file", "title", "genre"])
-        table.to_csv(workshop / "songs" / "songs.csv", index=False)
-        with utils.locked(folder):
-            if read_stamp(folder) != stamp:  # else another run made the same set in the meantime
-                (folder / STAMP).unlink(missing_ok=True)
-                for part in ("Data", "songs"):
-                    shutil.rmtree(folder / part, ignore_errors=True)
-                    (workshop / part).rename(folder / part)
-                with utils.replacing(folder / STAMP) as temporary:
-                    temporary.write_text(json.dumps(stamp, indent=2) + "\n", encoding="utf-8")
-    finally:
-        shutil.rmtree(workshop, ignore_errors=True)
+    stamped, finished = folder / "demo.json", json.dumps(stamp, indent=2).encode() + b"\n"
+    with locked(folder):
+        if stamped.is_file() and stamped.read_bytes() == finished:
+            return stamp
+        for leftover in folder.glob(".making-*"):  # of a run that was killed
+            shutil.rmtree(leftover, ignore_errors=True)
+        with TemporaryDirectory(prefix=".making-", dir=folder, ignore_cleanup_errors=True) as workshop:
+            make_parts(Path(workshop), clips_per_genre, seed, plan_songs(seed, song_seconds, songs_per_genre), progress)
+            stamped.unlink(missing_ok=True)
+            for part in ("Data", "songs"):
+                shutil.rmtree(folder / part, ignore_errors=True)
+                Path(workshop, part).rename(folder / part)
+            with replacing(stamped) as temporary:
+                temporary.write_bytes(finished)
     return stamp
 
 
-def read_stamp(folder: Path) -> dict | None:
-    """Read the stamp of a finished demo set, or give None."""
-    try:
-        return json.loads((folder / STAMP).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-
-
-def remove_leftovers(folder: Path) -> None:
-    """Remove the workshops of interrupted runs; one younger than an hour may still be at work and stays."""
-    for leftover in folder.glob(".making-*"):
-        if time.time() - leftover.stat().st_mtime > utils.LEFTOVER_SECONDS:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
-def make_genre(workshop: Path, genre: str, clips: int, seed: int, songs: list[tuple[dict, float, int]]) -> None:
-    """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its planned songs."""
-    images, waves, whole = (
-        workshop / part for part in (f"Data/images_original/{genre}", f"Data/genres_original/{genre}", "songs")
+def make_parts(workshop: Path, clips: int, seed: int, songs: pd.DataFrame, progress: bool) -> None:
+    """Make the folders Data and songs of a set; one job per genre, as each process records its own instruments."""
+    compile_librosa()
+    genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)
+    joblib.Parallel(n_jobs=-1, pre_dispatch="n_jobs")(
+        joblib.delayed(make_genre)(workshop, genre, clips, seed, songs[songs["genre"] == genre]) for genre in genres
     )
-    for part in (images, waves, whole):
+    songs.to_csv(workshop / "songs" / "songs.csv", columns=["file", "title", "genre"], index=False)
+
+
+def make_genre(workshop: Path, genre: str, clips: int, seed: int, songs: pd.DataFrame) -> None:
+    """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its planned songs."""
+    images, waves = workshop / "Data" / "images_original" / genre, workshop / "Data" / "genres_original" / genre
+    for part in (images, waves, workshop / "songs"):
         part.mkdir(parents=True, exist_ok=True)
     for number in range(clips):
-        samples = song(genre, 1000 * seed + number, utils.CLIP_SECONDS)
+        samples = song(genre, 1000 * seed + number, CLIP_SECONDS)
         if number < WAVES_PER_GENRE:
             wave = waves / f"{genre}.{number:05d}.wav"
             write_audio(wave, samples)
-            samples = utils.load_audio(wave)  # 16 bits are a little coarser, and picture and sound must agree
-        utils.matrix_to_picture(utils.audio_to_matrix(samples)).save(images / f"{genre}{number:05d}.png")
-    for row, seconds, song_seed in songs:
-        if row["genre"] == genre:
-            write_audio(whole / row["file"], song(genre, song_seed, seconds))
+            samples = load_audio(wave)  # 16 bits are a little coarser, and picture and sound must agree
+        matrix_to_picture(audio_to_matrix(samples)).save(images / f"{genre}{number:05d}.png")
+    for row in songs.itertuples():
+        write_audio(workshop / "songs" / row.file, song(genre, row.seed, row.seconds))
 
 
-def plan_songs(seed: int, song_seconds: tuple[float, float], songs_per_genre: int) -> list[tuple[dict, float, int]]:
-    """Plan the whole songs: row of songs.csv, seconds and seed of each. No title or file name tells a genre."""
+def plan_songs(seed: int, song_seconds: tuple[float, float], songs_per_genre: int) -> pd.DataFrame:
+    """Plan the whole songs: file, title, genre, seconds and seed of each. No title or file name tells a genre."""
     rng = np.random.default_rng([seed, 3])
     first, second = (words.split(", ") for words in TITLE_WORDS)
-    pairs = rng.permutation(len(first) * len(second))
+    titles = rng.permutation([f"{a} {b}" for a in first for b in second])
     genres = rng.permutation(np.repeat(GENRES, songs_per_genre))
-    plan = []
-    for number, (genre, pair) in enumerate(zip(genres, np.resize(pairs, len(genres)), strict=True)):
-        title = f"{first[pair // len(second)]} {second[pair % len(second)]}"
-        file = f"{number + 1:02d}_{title.lower().replace(' ', '_')}.{FORMATS[number % len(FORMATS)]}"
-        row = {"file": file, "title": title, "genre": str(genre)}
-        plan.append((row, round(rng.uniform(*song_seconds), 1), SONG_SEEDS + 1000 * seed + number))
+    plan = pd.DataFrame({"title": np.resize(titles, len(genres)), "genre": genres})
+    names = plan["title"].str.lower().str.replace(" ", "_")
+    plan["file"] = [f"{number + 1:02d}_{name}.{FORMATS[number % len(FORMATS)]}" for number, name in names.items()]
+    plan["seconds"] = [round(rng.uniform(*song_seconds), 1) for _ in genres]
+    plan["seed"] = SONG_SEEDS + 1000 * seed + plan.index
     return plan
 
 
@@ -911,58 +813,3 @@ def write_audio(path: Path, samples: np.ndarray) -> None:
     with soundfile.SoundFile(path, "w", samplerate=SAMPLE_RATE, channels=1) as file:
         for start in range(0, len(samples), SAMPLE_RATE):  # in blocks, because long ones overrun the OGG encoder
             file.write(samples[start : start + SAMPLE_RATE])
-
-
-# ---------------------------------------------------------------------------------------------------------
-# 7 Looking and listening
-# ---------------------------------------------------------------------------------------------------------
-
-
-def describe(genre: str, seed: int) -> pd.Series:
-    """Give the band of a song as a table of its traits: tempo, swing, instruments, patterns, form, sound."""
-    band = cast_band(genre, seed)
-    numbers = {"tempo": f"{band.tempo:.0f} beats per minute", "swing": f"{band.swing:.2f}"}
-    return pd.Series({**numbers, **{k: v for k, v in band.traits.items() if k != "keeps"}}, name=f"{genre} {seed}")
-
-
-def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
-    """Give a player for the first seconds of mono samples; it carries them as MP3, about 5 kB a second."""
-    file = io.BytesIO()
-    soundfile.write(file, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="MP3", compression_level=0.8)
-    return Audio(file.getvalue(), rate=SAMPLE_RATE)
-
-
-def plot_song(samples: np.ndarray, title: str) -> Figure:
-    """Draw mono samples at 22 050 Hz as a spectrogram, the way the pictures show them."""
-    figure, axes = plt.subplots(figsize=(7.2, 2.6), layout="constrained")
-    image = utils.draw_spectrogram(axes, utils.audio_to_matrix(samples), len(samples) / SAMPLE_RATE, title)
-    figure.colorbar(image, ax=axes, label="dB below the loudest point")
-    return figure
-
-
-def plot_grooves(names: list[str], title: str) -> Figure:
-    """Draw one bar of some drum grooves as grids: drums by beats, the size of a mark is the loudness of a stroke."""
-    figure, grid = plt.subplots(1, len(names), figsize=(3 * len(names), 2.4), layout="constrained")
-    for axes, name in zip(np.atleast_1d(grid), names, strict=True):
-        for row, line in enumerate(GROOVES[name].values()):
-            columns = [c for c, symbol in enumerate(line) if symbol in LOUDNESS]
-            sizes = [LOUDNESS[line[c]] for c in columns]
-            axes.scatter(1 + 4 * np.array(columns) / len(line), [row] * len(columns), sizes, "C0", "s")
-        axes.set(title=name, xlabel="beat", xlim=(0.8, 5), xticks=range(1, 5), ylim=(-0.6, len(GROOVES[name]) - 0.4))
-        axes.set_yticks(range(len(GROOVES[name])), list(GROOVES[name]))
-        axes.grid(axis="x", alpha=0.4)
-    figure.suptitle(title)
-    return figure
-
-
-def plot_notes(midi: pretty_midi.PrettyMIDI, title: str) -> Figure:
-    """Draw the notes of a song over time, one colour for each player; drums are left out, they have no pitch."""
-    figure, axes = plt.subplots(figsize=(9, 3.2), layout="constrained")
-    players = [track for track in midi.instruments if not track.is_drum]
-    for track, colour in zip(players, sns.color_palette("colorblind"), strict=False):
-        starts, ends = (np.array([getattr(note, end) for note in track.notes]) for end in ("start", "end"))
-        label = f"{track.name}: {pretty_midi.program_to_instrument_name(track.program)}"
-        axes.hlines([note.pitch for note in track.notes], starts, ends, color=colour, linewidth=3, label=label)
-    axes.set(title=title, xlabel="time in s", ylabel="MIDI pitch in semitones")
-    figure.legend(loc="outside lower center", ncols=len(players), fontsize=8)
-    return figure

@@ -1,0 +1,202 @@
+"""Where a set of genre pictures lies: the Kaggle download, the demo songs, or a set of the user's own."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
+from genres.song_files import SOUND_SUFFIXES, file_name
+from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
+
+KAGGLE_SET = "andradaolteanu/gtzan-dataset-music-genre-classification"
+# GTZAN is known by its pictures, not by file names: the digests of some matrices.
+GTZAN_PICTURES = {
+    "blues00001.png": "0382aa86f098e928",
+    "classical00001.png": "c1e6d0110724661d",
+    "country00001.png": "7f28d4b2ed01bc99",
+    "disco00001.png": "bdaf6669b95f9f51",
+    "hiphop00001.png": "839a3b6cf1fbc7a8",
+    "jazz00001.png": "07b776480076253f",
+    "metal00001.png": "480b9267155d2241",
+    "pop00001.png": "683d8ad72121035e",
+    "reggae00001.png": "e2dcbfb85778b32e",
+    "rock00001.png": "a430caa1d2f2e621",
+}
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Where one set of genre pictures lies, and where its results go.
+
+    name: "gtzan", "demo", or the name of a set of the user's own. label: how titles and tables call it.
+    images: folder with one sub-folder of pictures per genre. audio: the same with clips, or None.
+    songs: folder of songs that come with the set, or None.
+    results: folder for tables, weights, metrics and figures. cache: folder for what can be made again.
+    """
+
+    name: str
+    label: str
+    images: Path
+    audio: Path | None
+    songs: Path | None
+    results: Path
+    cache: Path
+
+    @property
+    def figures(self) -> Path:
+        """Folder for saved figures: figures/<set> for the report, and beside the other results for any other run."""
+        report = self.results == ROOT / "data" / self.name
+        return ROOT / "figures" / self.name if report else self.results / "figures"
+
+
+def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
+    """Find the pictures below `folder`; with no folder named, take data/gtzan, and else the demo songs.
+
+    `folder` may be a Kaggle download, its `Data` folder, the `images_original` folder itself, or a set of one's own:
+    ten folders, named after the ten genres, of pictures in the Kaggle style or of sound files, which are drawn first.
+    The environment variable GTZAN names a folder once for all notebooks. Without any of these the demo songs are made
+    (once) and used, and a line says so. Results go to `output`, or to data/<set>/run, which git ignores.
+
+    Raises InputError where a named folder is missing or does not hold the ten genres.
+    """
+    folder = folder or from_environment("GTZAN")
+    if not folder and _below(ROOT / "data" / "gtzan", "images_original") is None:
+        from genres import demo_songs  # here, because only this case needs the synthesiser
+
+        print("No GTZAN pictures found in data/gtzan: using the demo songs that this project plays itself.")
+        folder = ROOT / "data" / "demo"
+        demo_songs.make_demo_set(folder)
+    folder = absolute(folder or ROOT / "data" / "gtzan")
+    if folder.suffix.lower() in {".zip", ".tar", ".gz", ".7z", ".rar"}:
+        raise InputError(f"'{folder.name}' is an archive: unpack it first, and name the folder.")
+    if not folder.is_dir():
+        raise InputError(f"The data folder '{folder}' does not exist: name the folder of the Kaggle download.")
+    images = _below(folder, "images_original") or folder
+    audio = images.parent / "genres_original"
+    demo = next((p for p in (folder, *images.parents[:3]) if (p / "demo.json").is_file()), None)
+    name = _set_name(folder, images, demo is not None)
+    results = absolute(output) if output else ROOT / "data" / name / "run"
+    cache = results / "cache" if output else ROOT / "data" / name / "cache"
+    if not any(path.suffix.lower() == ".png" for path in images.glob("*/*")):
+        audio, images = images, _draw_set(images, cache / "images_original")
+    genre_folders(images)
+    return DataSet(
+        name=name,
+        label={"gtzan": "GTZAN", "demo": "demo songs"}.get(name, f"own set '{name}'"),
+        images=images,
+        audio=audio if audio.is_dir() else None,
+        songs=demo / "songs" if demo else None,
+        results=results,
+        cache=cache,
+    )
+
+
+def genre_folders(images: Path) -> dict[str, Path]:
+    """Give the folder of each of the ten genres, whatever its capitals.
+
+    Raises InputError where one is missing or empty, or there are others.
+    """
+    found = {path.name.lower(): path for path in sorted(images.iterdir()) if path.is_dir() and any(path.iterdir())}
+    found = {name: path for name, path in found.items() if not name.startswith((".", "__"))}
+    missing, other = [g for g in GENRES if g not in found], [name for name in found if name not in GENRES]
+    if len(missing) == len(GENRES):
+        raise InputError(f"No folders of genres in '{images}': name the folder of the Kaggle download.")
+    if missing or other:
+        there = f"there are also {', '.join(other)}" if other else f"{', '.join(missing)} are missing or empty"
+        raise InputError(f"'{images}' must hold one folder for each of {', '.join(GENRES)}: {there}.")
+    return {genre: found[genre] for genre in GENRES}
+
+
+def _below(folder: Path, name: str) -> Path | None:
+    """Give the nearest folder called so at or below `folder`, or None.
+
+    Links are followed, each folder is visited once; hidden folders hold what is not finished.
+    """
+    level, visited = [folder], set()
+    while level:
+        level = [path for path in level if path.is_dir() and path.resolve() not in visited]
+        visited |= {path.resolve() for path in level}
+        if found := [path for path in level if path.name == name]:
+            return found[0]
+        level = [path for parent in level for path in sorted(parent.iterdir()) if not path.name.startswith((".", "__"))]
+    return None
+
+
+def _set_name(folder: Path, images: Path, demo: bool) -> str:
+    """Give "demo", "gtzan" where the pictures are GTZAN's, else a name made from the folder's own."""
+    if demo:
+        return "demo"
+    for path in (path for image in GTZAN_PICTURES for path in images.glob(f"*/{image}")):
+        with suppress(InputError):
+            if digest(picture_to_matrix(path)) == GTZAN_PICTURES[path.name]:
+                return "gtzan"
+    named = next(path.name for path in (folder, *folder.parents) if path.name not in ("Data", "images_original"))
+    plain = file_name(named)
+    return f"own_{plain}" if plain in {"gtzan", "demo", "songs", "musicnn"} else plain
+
+
+def _draw_set(sounds: Path, target: Path) -> Path:
+    """Draw the middle 30 s of each sound file in ten genre folders as a Kaggle-style picture, and give their folder."""
+
+    def draw(job: tuple[Path, Path]) -> None:
+        sound, picture = job
+        if picture.is_file() and picture.stat().st_mtime >= sound.stat().st_mtime:
+            return
+        try:
+            samples = load_audio(sound)
+        except InputError:
+            return
+        first = max(0, (len(samples) - CLIP_SAMPLES) // 2)
+        with replacing(picture) as temporary:
+            matrix_to_picture(audio_to_matrix(samples[first : first + CLIP_SAMPLES])).save(temporary, format="PNG")
+
+    found = {
+        genre: sorted(path for path in at.iterdir() if path.is_file()) for genre, at in genre_folders(sounds).items()
+    }
+    jobs = [(path, target / genre / f"{path.stem}.png") for genre, paths in found.items() for path in paths]
+    in_parallel(draw, jobs, "drawing sound files", 10)
+    return target
+
+
+def download_gtzan() -> Path:
+    """Download the Kaggle set (1.3 GB) with kagglehub and give the folder it was unpacked to, data/gtzan/kaggle.
+
+    It is unpacked in a hidden folder, which gets its name when all is there; a download that was stopped starts again.
+    Raises InputError with the steps to do by hand where the download fails.
+    """
+    target = ROOT / "data" / "gtzan" / "kaggle"
+    unfinished = target.with_name(".kaggle")
+    try:
+        import kagglehub
+
+        with locked(target.parent):
+            if not target.is_dir():
+                kagglehub.dataset_download(
+                    KAGGLE_SET,
+                    output_dir=str(unfinished),
+                    force_download=True,
+                )
+                unfinished.rename(target)
+    except Exception as error:  # kagglehub raises many types, and all mean the same to the user
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(
+            f"The download of '{KAGGLE_SET}' from Kaggle failed ({reason}): download it in a browser and unpack it "
+            "into data/gtzan."
+        ) from error
+    return target
+
+
+def clips_with_audio(dataset: DataSet, per_genre: int | None = None) -> list[tuple[Path, Path]]:
+    """Pair clips with the pictures they became: (audio, picture), at most per_genre of each genre.
+
+    Kaggle's `blues.00000.wav` became `blues00000.png`. A clip without a picture is paired with the name it would have.
+    """
+    pairs = []
+    for genre, images in genre_folders(dataset.images).items() if dataset.audio else ():
+        clips = [path for path in (dataset.audio / genre).glob("*") if path.suffix.lower() in SOUND_SUFFIXES]
+        kaggle = {clip: images / f"{clip.stem.replace('.', '')}.png" for clip in sorted(clips)[:per_genre]}
+        pairs += [(clip, image if image.is_file() else images / f"{clip.stem}.png") for clip, image in kaggle.items()]
+    return pairs

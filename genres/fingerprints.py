@@ -1,0 +1,256 @@
+"""Is a song already in the training set? Fingerprints of the training clips, and the search for them in a song."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import soundfile
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from tqdm.auto import tqdm
+
+from genres.audio import SAMPLE_RATE, load_audio
+from genres.common import ROOT, InputError, replacing
+from genres.song_files import known_title
+from genres.spectrogram import (
+    CLIP_FRAMES,
+    COLUMNS,
+    DB_PER_LEVEL,
+    HOP_SAMPLES,
+    frame_of_column,
+    mel_power,
+    mel_to_matrix,
+)
+
+FINGERPRINT_PATH = ROOT / "data" / "gtzan" / "fingerprints.npz"  # of the 999 clips, part of the project
+CODE_BANDS = 32  # groups of four mel bins
+CODE_DEADBAND = 6.0  # levels, 0.9 dB: what changes less says nothing
+CODE_COLUMNS = 17  # columns, 1.5 s: the neighbourhood a cell is compared with
+MATCH_SCORE = 0.5  # cosine; clips found again reach .77 and more, foreign ones at most .37
+SEARCH_COLUMNS = slice(77, 257, 3)  # the middle 16 s of a clip in 60 columns: enough to find where to look closely
+SEARCH_STEP = 2  # frames, 46 ms
+SEARCH_CANDIDATES = 10
+
+
+@dataclass(frozen=True)
+class Fingerprints:
+    """What clips sound like, whatever their loudness, filter or encoder.
+
+    images: their pictures' file names, str (n,). codes: int8 (n, 32, 334). frames: length of each, int (n,): 54 GTZAN
+    clips are a little longer than the others, and their columns lie elsewhere. tracks: table with the artist and title
+    of the clips, columns image, artist and title, or None.
+    """
+
+    images: np.ndarray
+    codes: np.ndarray
+    frames: np.ndarray
+    tracks: pd.DataFrame | None = None
+
+    def by_title(self, title: str, artist: str = "") -> Match | None:
+        """Find a song by its name among the training tracks; None where no title is like it."""
+        found = None if self.tracks is None else known_title(title, artist, self.tracks)
+        return None if found is None else Match(found["image"], found["artist"], found["title"])
+
+    @cached_property
+    def names(self) -> dict[str, tuple[str, str]]:
+        """Artist and title by picture, as far as they are known."""
+        rows = [] if self.tracks is None else self.tracks[["image", "artist", "title"]].itertuples(index=False)
+        return {image: (artist, title) for image, artist, title in rows if title}
+
+
+@dataclass(frozen=True)
+class Match:
+    """A training clip that a song has: its picture, artist and title, as far as they are known.
+
+    Found by its sound: the second of the song it starts at, and the score, up to 1. Found by title: neither.
+    """
+
+    image: str
+    artist: str = ""
+    title: str = ""
+    start: float | None = None
+    score: float | None = None
+
+    def __str__(self) -> str:
+        named = f"{self.artist}, {self.title}" if self.title else self.image.removesuffix(".png")
+        return f"{named}, by its title" if self.start is None else f"{named}, from {self.start:.0f} s"
+
+
+def fingerprint_codes(matrices: np.ndarray) -> np.ndarray:
+    """Say where bands are louder (1) or softer (-1) than in the 1.5 s around, int8 (n, 32, 334); 0 where they are flat.
+
+    After Haitsma and Kalker, "A highly robust audio fingerprinting system", 2002, in three values instead of two.
+    """
+    bands = matrices.reshape(len(matrices), CODE_BANDS, -1, matrices.shape[-1]).mean(axis=2, dtype=np.float32)
+    return _louder_or_softer(bands, CODE_COLUMNS)
+
+
+def _louder_or_softer(bands: np.ndarray, width: int) -> np.ndarray:
+    change = bands - uniform_filter1d(bands, width, axis=-1, mode="nearest")
+    return (np.sign(change) * (np.abs(change) > CODE_DEADBAND)).astype(np.int8)
+
+
+def make_fingerprints(matrices: np.ndarray, images: np.ndarray, lengths: Path | None = None) -> Fingerprints:
+    """Give the fingerprints of clips: their matrices, uint8 (n, 128, 334), and their pictures' file names, (n,).
+
+    lengths: the Kaggle set's features_30_sec.csv, which says how long each clip is; without it all count as 30 s.
+    """
+    frames = np.full(len(images), CLIP_FRAMES)
+    if lengths is not None and lengths.is_file():
+        table = pd.read_csv(lengths, usecols=["filename", "length"])
+        table.index = table["filename"].str.replace(".wav", "").str.replace(".", "") + ".png"
+        known = table["length"].reindex(images).to_numpy()
+        frames = np.where(np.isnan(known), CLIP_FRAMES, 1 + np.nan_to_num(known) // HOP_SAMPLES).astype(int)
+    return Fingerprints(np.asarray(images, str), fingerprint_codes(matrices), frames)
+
+
+def write_fingerprints(path: Path, prints: Fingerprints) -> None:
+    """Write fingerprints to an npz file."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, images=prints.images, codes=prints.codes, frames=prints.frames)
+
+
+@cache
+def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
+    """Read what `write_fingerprints` wrote, with the names in tracks.csv beside it; without a path GTZAN's 999 clips.
+
+    Raises InputError where the file is missing or damaged.
+    """
+    try:
+        names = path.with_name("tracks.csv")
+        tracks = pd.read_csv(names, dtype=str, keep_default_na=False) if names.is_file() else None
+        with np.load(path, allow_pickle=False) as stored:
+            return Fingerprints(*(stored[name] for name in ("images", "codes", "frames")), tracks)
+    except Exception as error:  # a damaged file can fail in the zip, zlib or numpy layer
+        raise InputError(f"'{Path(path).name}' holds no fingerprints: run notebook 03 or clone again.") from error
+
+
+def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
+    """Find the training clips that a song contains, at any offset and from two thirds of a clip on; best match first.
+
+    mel: power, float32 (128, frames), as `mel_power` gives it.
+    """
+    # Half a clip of silence at both ends lets a clip stick out of the song.
+    margin = CLIP_FRAMES // 2
+    mel = np.pad(mel, ((0, 0), (margin, margin)))
+    starts, scores = _search_clips(mel, prints)
+    matches = []
+    for row in np.argsort(-scores)[:SEARCH_CANDIDATES]:
+        frames = prints.frames[row]
+        start = starts[row] + (CLIP_FRAMES - frames) // 2
+        if _code_cosine(mel, prints.codes[row], start, frames) < MATCH_SCORE / 2:
+            continue
+        near = range(start - 3, start + 4)
+        best, start = max((_code_cosine(mel, prints.codes[row], at, frames), at) for at in near)
+        if best >= MATCH_SCORE:
+            seconds = float((start - margin) * HOP_SAMPLES / SAMPLE_RATE)
+            image = str(prints.images[row])
+            matches.append(Match(image, *prints.names.get(image, ("", "")), seconds, best))
+    return sorted(matches, key=lambda match: -match.score)
+
+
+def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np.ndarray]:
+    """For each clip the frame at which its middle 16 s fit best, int (n,), and how well, float (n,)."""
+    # A matrix is relative to the loudest value of its own 30 s; here those around each frame stand for it.
+    loudest = maximum_filter1d(mel.max(axis=0), CLIP_FRAMES, mode="nearest")
+    below = 10 * np.log10(np.maximum(mel, 1e-30) / np.maximum(loudest, 1e-30))
+    levels = np.maximum(255 + below / DB_PER_LEVEL, 0)
+    bands = levels.reshape(CODE_BANDS, -1, levels.shape[-1]).mean(axis=1, dtype=np.float32)
+    columns = frame_of_column(CLIP_FRAMES)
+    song = _search_rows(_louder_or_softer(bands, round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))
+    columns = columns[SEARCH_COLUMNS]
+    clips = _search_rows(prints.codes)[:, SEARCH_COLUMNS].reshape(len(prints.codes), -1)
+    clips /= np.linalg.norm(clips, axis=1, keepdims=True) + 1
+    scores, starts = np.full(len(clips), -1, np.float32), np.zeros(len(clips), int)
+    positions = np.arange(0, max(1, len(song) - columns[-1]), SEARCH_STEP)
+    for block in np.array_split(positions, 1 + len(positions) // 2048):
+        pieces = song[np.minimum(block[:, None] + columns, len(song) - 1)].reshape(len(block), -1)
+        pieces /= np.linalg.norm(pieces, axis=1, keepdims=True) + 1
+        fit = clips @ pieces.T
+        top = fit.argmax(axis=1)
+        score = fit[np.arange(len(clips)), top]
+        better = score > scores
+        scores[better], starts[better] = score[better], block[top[better]]
+    return starts, scores
+
+
+def _search_rows(codes: np.ndarray) -> np.ndarray:
+    """Codes (..., 32, columns) in half as many bands, time first, so that what is compared lies side by side."""
+    pairs = codes[..., 0::2, :].astype(np.float32) + codes[..., 1::2, :]
+    return np.ascontiguousarray(np.swapaxes(pairs, -1, -2))
+
+
+def _code_cosine(mel: np.ndarray, code: np.ndarray, start: int, frames: int) -> float:
+    """Cosine of a clip's code and that of the song from this frame on, where both have sound."""
+    first, last = max(start, 0), min(start + frames, mel.shape[1])
+    window = np.zeros((len(mel), frames), np.float32)
+    window[:, first - start : last - start] = mel[:, first:last]
+    sounding = window.any(axis=0)[frame_of_column(frames)]
+    if sounding.mean() < 0.5:
+        return 0.0
+    song = fingerprint_codes(mel_to_matrix(window)[None])[0][:, sounding].astype(np.float32)
+    clip = code[:, sounding].astype(np.float32)
+    return float((song * clip).sum() / (np.linalg.norm(song) * np.linalg.norm(clip) + 1e-9))
+
+
+def bury(clip: np.ndarray, around: np.ndarray, second: float, gain_db: float) -> np.ndarray:
+    """Put a clip, louder or softer, into other sound from this second on, to test the search: samples, float32 (n,).
+
+    The seam fades over 0.2 s, as in a mix.
+    """
+    start, fade = int(second * SAMPLE_RATE), int(0.2 * SAMPLE_RATE)
+    ramp = np.minimum(1, np.minimum(np.arange(len(clip)), np.arange(len(clip))[::-1]) / fade).astype(np.float32)
+    buried = around.astype(np.float32)
+    place = slice(start, start + len(clip))
+    buried[place] = (1 - ramp) * buried[place] + ramp * clip * 10 ** (gain_db / 20)
+    return buried
+
+
+def through_mp3(samples: np.ndarray) -> np.ndarray:
+    """Encode samples, float32 at 22 050 Hz, as MP3 with 64 kbit/s, and decode them again."""
+    buffer = io.BytesIO()
+    soundfile.write(
+        buffer, np.clip(samples, -1, 1), SAMPLE_RATE, format="MP3", compression_level=0.6, bitrate_mode="CONSTANT"
+    )  # 0.6 of libsndfile's scale is 64 kbit/s at this sample rate
+    buffer.seek(0)
+    return soundfile.read(buffer, dtype="float32")[0]
+
+
+def measure_search(
+    pairs: Sequence[tuple[Path, str]], artists: dict[str, str], prints: Fingerprints, count: int, seed: int
+) -> pd.DataFrame:
+    """Bury clips in other sound, and look for them among all fingerprints.
+
+    pairs: sound file and name of the picture it became. artists: by picture, as far as they are known. Each clip lies
+    at a random second between two others, up to 12 dB louder or softer, and all goes through MP3 at 64 kbit/s. One row
+    per clip, at most `count`: image, found, error (s, of where it starts), score, and foreign, the number of clips that
+    were found but are by no artist who is in the sound.
+    """
+    rng = np.random.default_rng(seed)
+    pairs = [pairs[k] for k in rng.permutation(len(pairs))[: max(count, 3)]]
+    sounds = [load_audio(audio) for audio, _ in pairs]
+    rows = []
+    for k in tqdm(range(min(count, len(pairs))), desc="burying clips"):
+        others = [(k + 1) % len(pairs), (k + 2) % len(pairs)]
+        around = np.concatenate([sounds[other] for other in others])
+        second = rng.uniform(1, (len(around) - len(sounds[k])) / SAMPLE_RATE - 1)
+        heard = through_mp3(bury(sounds[k], around, second, rng.uniform(-12, 12)))
+        matches = find_clips(mel_power(heard), prints)
+        image = pairs[k][1]
+        inside = {artists.get(pairs[place][1]) or pairs[place][1] for place in (k, *others)}
+        found = next((match for match in matches if match.image == image), None)
+        rows.append(
+            {
+                "image": image,
+                "found": found is not None,
+                "error": abs(found.start - second) if found else np.nan,
+                "score": found.score if found else np.nan,
+                "foreign": sum((artists.get(match.image) or match.image) not in inside for match in matches),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,141 @@
+"""Accuracy with its interval, calibration, and comparisons of classifiers: plain functions on arrays.
+
+`scores` are logits or probabilities, float (n, 10): the largest of a row is the answer. `labels` are places in GENRES,
+int (n,).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+from scipy.stats import binomtest
+from sklearn.metrics import classification_report, confusion_matrix
+
+from genres.common import GENRES
+
+CONFIDENCE_BINS = 10  # of a reliability diagram, each with equally many predictions
+DRAWS = 2_000  # of every resampling
+
+
+def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
+    """Share of rows whose largest entry is at the label; NaN for no rows."""
+    return float((scores.argmax(axis=1) == labels).mean()) if len(labels) else float("nan")
+
+
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
+    """Give Wilson's 95 % interval for a share, as two fractions; (0, 1) for no trials.
+
+    Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
+    """
+    if not total:
+        return 0.0, 1.0
+    return tuple(map(float, binomtest(round(correct), total).proportion_ci(method="wilson")))
+
+
+def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
+    """Give the 95 % interval of the mean of `right`, float (tracks,): the one rule for every accuracy of a report.
+
+    `right` is 0 or 1 for a track, or its share of right answers over the seeds: seeds are pooled, since they do not say
+    how far so few tracks may be off. Tracks of one group, (tracks,), such as an artist, are right or wrong together, so
+    groups are resampled as a whole. Without groups it is Wilson's interval for so many tracks.
+
+    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993.
+    """
+    if groups is None or len(np.unique(groups)) == len(right):
+        return wilson_interval(right.sum(), len(right))
+    _, group = np.unique(groups, return_inverse=True)
+    hits, sizes = np.bincount(group, right), np.bincount(group)
+    drawn = np.random.default_rng(0).integers(len(sizes), size=(DRAWS, len(sizes)))
+    low, high = np.quantile(hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Mean negative log-probability of the label."""
+    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
+
+
+def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """Give the temperature that minimises the cross-entropy of logits / temperature.
+
+    Source: Guo et al., "On calibration of modern neural networks", 2017.
+    """
+    fitted = minimize_scalar(lambda log_t: cross_entropy(logits / np.exp(log_t), labels), bounds=(-3, 3))
+    return float(np.exp(fitted.x))
+
+
+def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) -> float:
+    """Give the lowest confidence from which on the answers reach the wanted accuracy.
+
+    Where not even the surest tenth of the answers does, the threshold leaves that tenth.
+    """
+    confidence = probabilities.max(axis=1)
+    order = np.argsort(-confidence)
+    right = (probabilities.argmax(axis=1) == labels)[order]
+    running = np.cumsum(right) / np.arange(1, len(right) + 1)
+    fewest = max(1, len(right) // 10)
+    enough = np.flatnonzero(running[fewest - 1 :] >= wanted)
+    return float(confidence[order[fewest - 1 + (enough[-1] if len(enough) else 0)]])
+
+
+def reliability_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Mean confidence, accuracy, its interval (low, high) and count, in equally filled bins of rising confidence."""
+    confidence = probabilities.max(axis=1)
+    hits = probabilities.argmax(axis=1) == labels
+    bins = np.array_split(np.argsort(confidence, kind="stable"), CONFIDENCE_BINS)
+    rows = [
+        (confidence[part].mean(), hits[part].mean(), *wilson_interval(hits[part].sum(), len(part)), len(part))
+        for part in bins
+        if len(part)
+    ]
+    return pd.DataFrame(rows, columns=["confidence", "accuracy", "low", "high", "count"])
+
+
+def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
+    """Mean distance between confidence and accuracy over bins that hold equally many predictions."""
+    table = reliability_table(probabilities, labels)
+    return float(((table["confidence"] - table["accuracy"]).abs() * table["count"]).sum() / table["count"].sum())
+
+
+def honest_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
+    """Give the range that holds 95 % of the calibration errors of a perfectly honest model with these confidences.
+
+    With few predictions in a bin even such a model errs by chance: right answers are drawn from its own confidences.
+    """
+    confidence = np.sort(probabilities.max(axis=1), kind="stable")
+    right = np.random.default_rng(0).random((DRAWS, len(confidence))) < confidence
+    bins = np.array_split(np.arange(len(confidence)), CONFIDENCE_BINS)
+    errors = [np.abs(confidence[part].mean() - right[:, part].mean(axis=1)) * len(part) for part in bins if len(part)]
+    low, high = np.quantile(np.sum(errors, axis=0) / len(confidence), [0.025, 0.975])
+    return float(low), float(high)
+
+
+def genre_report(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Precision, recall, F1 and number of tracks per genre, one row each."""
+    answers, numbers = scores.argmax(axis=1), range(len(GENRES))
+    report = classification_report(
+        labels, answers, labels=numbers, target_names=GENRES, zero_division=0, output_dict=True
+    )
+    table = pd.DataFrame(report)[list(GENRES)].T.rename(columns={"f1-score": "F1", "support": "tracks"})
+    return table.astype({"tracks": int})
+
+
+def confused_pairs(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
+    """Pairs of genres that are taken for each other, most often first: columns true, predicted, tracks."""
+    counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
+    rows = [(GENRES[i], GENRES[j], counts[i, j]) for i, j in np.argwhere(counts) if i != j]
+    pairs = pd.DataFrame(rows, columns=["true", "predicted", "tracks"])
+    return pairs.sort_values("tracks", ascending=False, kind="stable", ignore_index=True)
+
+
+def mcnemar(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> dict:
+    """Compare two sets of scores on the same tracks: which only one gets right, and the exact p-value.
+
+    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+    """
+    right, other = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
+    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
+    p = binomtest(only_first, only_first + only_second).pvalue if only_first + only_second else 1.0
+    return {"only first right": only_first, "only second right": only_second, "p": float(p)}

@@ -1,0 +1,467 @@
+"""Every figure of the notebooks: functions that take arrays and tables, and give a matplotlib figure.
+
+Colours are those of seaborn's colour-blind palette and of maps whose brightness rises throughout.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+import soundfile
+from IPython import display
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import get_font
+from PIL import Image
+from sklearn.metrics import confusion_matrix
+
+from genres.audio import SAMPLE_RATE
+from genres.common import GENRES, replacing
+from genres.metrics import reliability_table, wilson_interval
+from genres.named_features import NAMED_FEATURES
+from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
+from genres.songs import KINDS, SongResult
+from genres.spectrogram import CLIP_SECONDS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES, TOP_DB
+
+GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in a spectrogram
+    "blues": (
+        "guitar, piano, harmonica, voice",
+        "12-bar form, shuffle, 60-130",
+        "bent notes as sloping lines, few highs",
+    ),
+    "classical": ("strings, woodwinds, piano", "free tempo, long phrases", "long level lines, much black"),
+    "country": (
+        "acoustic and steel guitar, fiddle",
+        "two-beat bass, 80-140",
+        "dense plucked onsets, a voice in the middle",
+    ),
+    "disco": (
+        "strings, bass, brass, drums",
+        "four on the floor, 110-130",
+        "even bright columns at 2 Hz, hi-hat on top",
+    ),
+    "hiphop": ("drum machine, rapped voice", "breakbeats, 80-105", "strong lowest rows, sharp snare columns"),
+    "jazz": ("horn, keyboard, bass, brushes", "swing, 60-250", "clear harmonics of horns, soft highs"),
+    "metal": ("distorted guitars, double bass drum", "fast and steady, 90-220", "filled from bottom to top"),
+    "pop": ("voice, synthesiser, drums", "verse and chorus, 90-130", "clear voice lines, tidy beat"),
+    "reggae": ("bass, off-beat guitar, organ", "one drop, off-beat, 60-90", "heavy lowest rows, short chords, gaps"),
+    "rock": ("electric guitars, bass, drums", "backbeat, 100-140", "wide band of guitars, snare columns"),
+}
+DECIBELS = "dB below the loudest point"
+COLOURS = sns.color_palette("colorblind")
+
+
+def _subplots(*shape: int, **settings: object) -> tuple[Figure, Axes | np.ndarray]:
+    with plt.rc_context(sns.axes_style("ticks") | {"axes.prop_cycle": plt.cycler(color=COLOURS)}):
+        return plt.subplots(*shape, **{"layout": "constrained"} | settings)
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> display.Image:
+    """Save the figure as <name>.png in a folder, close it, and give the saved picture for the notebook to show.
+
+    256 colours are enough for these figures and make them a third as large.
+    """
+    sns.despine(figure)
+    path = folder / f"{name}.png"
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=90, bbox_inches="tight", pad_inches=0.1)
+    with replacing(path) as temporary, Image.open(drawn) as picture:
+        colours = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
+        colours.save(temporary, format="PNG", optimize=True)
+    plt.close(figure)
+    return display.Image(path.read_bytes())
+
+
+def drawable(title: str) -> str:
+    """Give a title in letters that matplotlib's own font has: as it is, else in latin letters as far as they go."""
+    known = get_font(plt.matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf").get_charmap()
+    if all(ord(letter) in known for letter in title):
+        return title
+    spelled = []
+    for letter in unicodedata.normalize("NFKC", title):
+        name = unicodedata.name(letter, "")
+        latin = name.rsplit(" ", 1)[-1].lower() if " LETTER " in name else ""
+        spelled.append(letter if ord(letter) in known else latin)
+    return "".join(spelled).strip() or "title in letters that cannot be drawn"
+
+
+def gtzan_box(set_name: str, text: str) -> display.Markdown:
+    """Give a box with what was seen in the report's run on GTZAN, as Markdown; a run on another set shows none."""
+    shown = f"> **On GTZAN, in the report's run:** {' '.join(text.split())}" if set_name == "gtzan" else ""
+    return display.Markdown(shown)
+
+
+def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 10.0) -> display.Audio:
+    """Write the first seconds to <name>.ogg in a folder and give a player for it.
+
+    The player points to the file instead of carrying it, so that a saved notebook holds nobody's music.
+    """
+    path = folder / f"{name}.ogg"
+    with replacing(path) as temporary:
+        soundfile.write(temporary, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="OGG")
+    return display.Audio(url=Path(os.path.relpath(path)).as_posix(), embed=False)
+
+
+def draw_spectrogram(
+    axes: Axes, matrix: np.ndarray, seconds: float = CLIP_SECONDS, title: str = "", limits: tuple = (-TOP_DB / 2, 0)
+) -> plt.cm.ScalarMappable:
+    """Draw a matrix with axes in seconds and Hz, in dB below its loudest point; gives the image for a colour bar."""
+    decibels = (matrix.astype(np.float32) - 255) * DB_PER_LEVEL
+    image = axes.imshow(
+        decibels, origin="lower", aspect="auto", cmap="magma", vmin=limits[0], vmax=limits[1],
+        extent=(0, seconds, -0.5, MEL_BINS - 0.5), interpolation="nearest",
+    )  # fmt: skip
+    set_frequency_ticks(axes)
+    axes.set_title(title, parse_math=False)
+    axes.set_xlabel("time in s")
+    return image
+
+
+def set_frequency_ticks(axes: Axes) -> None:
+    """Label an axis of mel bins in Hz."""
+    ticks = np.array([128, 512, 1024, 2048, 4096, 8192])
+    axes.set_yticks(np.interp(ticks, MEL_CENTRES, np.arange(MEL_BINS)), [f"{tick}" for tick in ticks])
+    axes.set_ylabel("frequency in Hz (mel)", fontsize="small")
+
+
+def spectrogram_grid(
+    matrices: Sequence[np.ndarray], titles: Sequence[str], title: str, columns: int = 5,
+    seconds: float | Sequence[float] = CLIP_SECONDS, limits: tuple = (-TOP_DB / 2, 0),
+) -> Figure:  # fmt: skip
+    """Draw matrices side by side under one title, with a colour bar in dB; `seconds` is their length, or each one's."""
+    rows = -(-len(matrices) // columns)
+    size = (max(12.5, 2.5 * columns) if columns > 2 else 9, 2.3 * rows + 0.6)
+    figure, grid = _subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    lengths = np.broadcast_to(seconds, len(matrices))
+    for axes, matrix, name, length in zip(grid.flat, matrices, titles, lengths, strict=False):
+        image = draw_spectrogram(axes, matrix, length, name, limits)
+    for axes in grid.flat[len(matrices) :]:
+        axes.set_visible(False)
+    for axes in grid.flat:
+        axes.set_ylabel("")
+        if not axes.get_subplotspec().is_last_row():
+            axes.set_xlabel("")
+    figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
+    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
+    """Bars of how many pictures each genre has, one colour for each named part (name to genres of its pictures)."""
+    counts = pd.DataFrame({name: pd.Series(list(genres)).value_counts() for name, genres in parts.items()})
+    counts = counts.reindex(GENRES).fillna(0).astype(int)
+    figure, axes = _subplots(figsize=(10, 3.4))
+    counts.plot.bar(ax=axes, rot=20, width=0.85, legend=False, color=COLOURS)
+    if len(parts) > 1:
+        figure.legend(loc="outside right upper")  # beside the bars, which fill the axes
+    for bars in axes.containers:
+        axes.bar_label(bars, fontsize=8)
+    axes.set(title=title, xlabel="genre", ylabel="number of pictures")
+    return figure
+
+
+def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) -> Figure:
+    """Box per genre of the share of a picture that lies at the black floor, 40 dB or more below its loudest point."""
+    share = pd.DataFrame({"genre": list(genres), "share": (matrices == 0).mean(axis=(1, 2))})
+    order = share.groupby("genre")["share"].median().sort_values().index
+    figure, axes = _subplots(figsize=(9, 3.4))
+    sns.boxplot(share, x="genre", y="share", order=order, ax=axes, color=COLOURS[0], fliersize=3)
+    axes.set(title=title, xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
+    return figure
+
+
+def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
+    """Waveform above the spectrogram it becomes, on one time axis."""
+    figure, (above, below) = _subplots(2, 1, figsize=(9, 5), sharex=True, height_ratios=(1, 2.4))
+    step = max(1, len(samples) // 20_000)
+    above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
+    above.set(ylabel="amplitude")
+    above.set_title(title, parse_math=False)
+    image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
+    figure.colorbar(image, ax=below, label=DECIBELS)
+    return figure
+
+
+def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Loss above accuracy over the epochs, one column for each named network."""
+    figure, (losses, panels) = _subplots(
+        2, len(curves), figsize=(4.2 * len(curves), 5.2), sharey="row", sharex="col", squeeze=False
+    )
+    for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
+        plain = curve.dropna(subset=["validation"]) if "validation" in curve else curve.iloc[:0]
+        above.plot(curve["epoch"], curve["loss"], label="training (augmented pictures)")
+        above.set(title=name)
+        if len(plain):
+            axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
+            axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
+        axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
+    losses[0][0].set_ylabel("training loss")
+    panels[0][0].set_ylabel("accuracy on whole pictures")
+    panels[0][-1].legend(loc="lower right")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
+    """Draw a network as blocks: as high as its map has rows of pitch, as wide as it has channels.
+
+    layers: one row per block in order, columns layer, channels, rows, columns (of the map after it) and weights.
+    """
+    figure, axes = _subplots(figsize=(11, 3.6))
+    left = 0.0
+    for k, layer in enumerate(layers.itertuples(index=False)):
+        width, height = 0.25 + 0.09 * np.sqrt(layer.channels), 0.3 + layer.rows / 128 * 4
+        axes.add_patch(plt.Rectangle((left, -height / 2), width, height, facecolor=COLOURS[k % 10], alpha=0.75))
+        shape = (
+            f"{layer.channels}"
+            if layer.rows == layer.columns == 1
+            else f"{layer.channels}x{layer.rows}x{layer.columns}"
+        )
+        axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
+        weights = f"\n{layer.weights:,} weights" if layer.weights else ""
+        axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
+        left += width + 0.75
+        if k < len(layers) - 1:
+            axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
+    axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5), title=title)
+    axes.set_axis_off()
+    return figure
+
+
+def plot_confusion(scores: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Confusion matrix with counts; the colour is the share of the true genre."""
+    counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
+    shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
+    figure, axes = _subplots(figsize=(7, 5.6))
+    sns.heatmap(
+        shares, vmin=0, vmax=1, cmap="Blues", ax=axes, square=True, linewidths=0.5, linecolor="0.9",
+        xticklabels=GENRES, yticklabels=GENRES, cbar_kws={"label": "share of the true genre"},
+    )  # fmt: skip
+    for row, column in np.argwhere(counts):
+        colour = "white" if shares[row, column] > 0.55 else "black"
+        axes.text(column + 0.5, row + 0.5, counts[row, column], ha="center", va="center", color=colour)
+    axes.set(title=title, xlabel="predicted genre", ylabel="true genre")
+    axes.tick_params(axis="x", rotation=45)
+    return figure
+
+
+def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str = "recall") -> Figure:
+    """Recall of each genre (share of its tracks that is recognised) for each named report, with Wilson's interval."""
+    figure, axes = _subplots(figsize=(10, 3.6))
+    width = 0.7 / len(reports)
+    for k, (marker, (name, report)) in enumerate(zip("osD^v", reports.items(), strict=False)):
+        bounds = [wilson_interval(share * n, n) for share, n in zip(report[value], report["tracks"], strict=True)]
+        errors = np.abs(np.transpose(bounds) - report[value].to_numpy())
+        place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
+        axes.errorbar(place, report[value], errors, fmt=marker, label=name, capsize=2, markersize=5)
+    axes.set_xticks(range(len(GENRES)), GENRES)
+    axes.set(title=title, xlabel="genre", ylabel=f"{value}, with 95 % interval", ylim=(0, 1.02))
+    axes.grid(axis="y", alpha=0.4)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Accuracy over confidence in ten equally filled bins, beside the diagonal of a perfectly honest model."""
+    table = reliability_table(probabilities, labels)
+    figure, axes = _subplots(figsize=(5.2, 4.4))
+    axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="confidence = accuracy")
+    errors = np.abs(table[["low", "high"]].to_numpy().T - table["accuracy"].to_numpy())
+    axes.errorbar(table["confidence"], table["accuracy"], errors, fmt="o-", capsize=3, label="a tenth of the answers")
+    axes.set(
+        title=title, xlabel="mean confidence", ylabel="accuracy, with 95 % interval", xlim=(0, 1.03), ylim=(0, 1.03)
+    )
+    axes.legend(loc="upper left")
+    return figure
+
+
+def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) -> Figure:
+    """Accuracy of every view with its 95 % interval, a panel per protocol; rows of metrics.json, best first.
+
+    Circles are views that know only GTZAN, diamonds those with a pretrained ear.
+    """
+    shown = [name for name in protocols if any(row["protocol"] == name for row in results)]
+    best = {row["view"]: -row["accuracy"] for row in reversed(results) if row["protocol"] == shown[0]}
+    views = sorted({row["view"] for row in results if row["protocol"] in shown}, key=lambda view: best.get(view, 0))
+    size = (3.2 + 3.4 * len(shown), 0.38 * len(views) + 1.6)
+    figure, panels = _subplots(1, len(shown), figsize=size, sharey=True, sharex=True, squeeze=False)
+    for axes, protocol in zip(panels[0], shown, strict=True):
+        for row in (row for row in results if row["protocol"] == protocol):
+            pretrained = row["view"] in PRETRAINED
+            errors = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
+            axes.errorbar(
+                row["accuracy"], views.index(row["view"]), xerr=errors, fmt="D" if pretrained else "o", capsize=3,
+                color=COLOURS[1 if pretrained else 0],
+            )  # fmt: skip
+        axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
+        axes.grid(axis="x", alpha=0.4)
+    panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
+    panels[0][0].invert_yaxis()
+    for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
+        panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
+    figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
+    figure.suptitle(title)
+    return figure
+
+
+def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
+    """Show why a song got its genre: its spectrogram, the genres' course under it, and what spoke for the answer.
+
+    The lower left shows the four most probable genres window by window, and the threshold below which an answer is
+    unsure. heat: Grad-CAM, float (128, 334), of the window that spoke most for the answer, which is drawn on the right.
+    """
+    figure, grid = _subplots(2, 2, figsize=(12.5, 5.6), width_ratios=(1.7, 1))
+    (song, window), (course, profile) = grid
+    image = draw_spectrogram(song, result.overview, result.seconds, "the whole song")
+    centres = result.starts + CLIP_SECONDS / 2
+    for genre, style in zip(result.ranking[:4], ("o-", "s--", "D:", "^-."), strict=True):
+        course.plot(centres, result.windows[:, GENRES.index(genre)], style, markersize=4, label=genre)
+    course.axhline(result.unsure_below, color="grey", linestyle=":", label="unsure below")
+    course.set(title="probability of the four likeliest genres", xlabel="time in s", ylabel="probability",
+               xlim=(0, result.seconds), ylim=(0, 1.3), yticks=np.linspace(0, 1, 6))  # fmt: skip
+    course.legend(loc="upper right", ncols=5, fontsize="small")
+    strongest = int(result.windows[:, GENRES.index(result.genre)].argmax())
+    named = f"what spoke for {result.genre}, from {result.starts[strongest]:.0f} s"
+    draw_activation(window, result.matrices[strongest], heat, named)
+    profile.plot(heat.mean(axis=1), np.arange(MEL_BINS))
+    set_frequency_ticks(profile)
+    profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
+    figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str) -> plt.cm.ScalarMappable:
+    """Draw a matrix with contours of an activation, float (128, 334), where it is at a half and at four fifths."""
+    image = draw_spectrogram(axes, matrix, title=title)
+    seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
+    axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
+    return image
+
+
+def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: str) -> Figure:
+    """Draw one genre's page: where the network looks in its pictures, beside what a listener goes by.
+
+    matrices, uint8 (n, 128, 334), are pictures of the genre, heats their Grad-CAM, float (n, 128, 334); the first is
+    shown, the activations of all are averaged.
+    """
+    figure, (picture, profile, text) = _subplots(1, 3, figsize=(12.5, 3.4), width_ratios=(2, 1, 1))
+    image = draw_activation(picture, matrices[0], heats[0], "one picture and its activation")
+    figure.colorbar(image, ax=picture, label="dB below the loudest")
+    profile.plot(heats.mean(axis=(0, 2)), np.arange(MEL_BINS), label="activation")
+    profile.plot(matrices.mean(axis=(0, 2)) / 255, np.arange(MEL_BINS), "--", label="level of the pictures")
+    set_frequency_ticks(profile)
+    profile.set(title=f"mean of {len(matrices)} pictures", xlabel="share of the maximum", xlim=(0, 1))
+    profile.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="small", ncols=2)
+    named = zip(("instruments", "rhythm", "to be seen"), GENRE_MARKS[genre], strict=True)
+    lines = [textwrap.fill(f"{name}: {what}", 32) for name, what in named]
+    text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
+    text.set_axis_off()
+    text.set_title("what a listener goes by", loc="left")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
+    """Bars of the confidence in each song's answer, right and wrong in colours, with the threshold for "unsure".
+
+    Sound and pictures stand apart, since other classifiers answer them. Songs without an answer are left out.
+    """
+    kinds = [(kind, [r for r in results if r.kind == kind and r.genre]) for kind in KINDS]
+    kinds = [(kind, answered) for kind, answered in kinds if answered]
+    heights = [len(answered) + 1.5 for _, answered in kinds] or [1]
+    figure, panels = _subplots(
+        max(1, len(kinds)), 1, figsize=(9, 0.32 * sum(heights) + 1.2), squeeze=False, height_ratios=heights
+    )
+    colours = {True: COLOURS[2], False: COLOURS[3], None: "0.6"}
+    for axes, (kind, answered) in zip(panels[:, 0], kinds, strict=False):
+        for place, r in enumerate(answered):
+            right = None if r.match else r.right
+            axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
+            mark = {True: "✓ ", False: "✗ ", None: ""}[right]
+            wanted = f" (label {r.song.genre})" if right is False else ""
+            axes.text(min(r.confidence, 0.7) + 0.01, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small")
+        axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
+        labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
+        axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
+        axes.invert_yaxis()
+        axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
+    """Course of named features over a clip: a row of panels per feature, a column per clip (title to frames).
+
+    One number per frame is a line, several are an image, number 1 at the bottom (chroma: C to B). What a clip's source
+    does not carry, such as a picture's zero-crossing rate, is said in the panel.
+    """
+    heights = [1.4 if NAMED_FEATURES[name].size > 1 else 1 for name in names]
+    figure, grid = _subplots(
+        len(names), len(clips), figsize=(10, 0.6 + 1.7 * sum(heights)), sharex=True, sharey="row", squeeze=False,
+        height_ratios=heights,
+    )  # fmt: skip
+    for row, name in zip(grid, names, strict=True):
+        held = [frames[name].ravel() for frames in clips.values() if name in frames]
+        # The first cepstral coefficient is so much larger that it would flatten all others.
+        limits = np.quantile(np.concatenate(held), [0.05, 0.95]) if held else np.array([0, 1])
+        if name in ("tonnetz", "mfcc"):  # signed: zero in the middle of the colours
+            limits = np.array([-1, 1]) * np.abs(limits).max()
+        for axes, (clip, frames) in zip(row, clips.items(), strict=True):
+            if name in frames:
+                drawn = _draw_feature(axes, name, frames[name], *limits)
+            else:
+                axes.text(CLIP_SECONDS / 2, 0.5, "not in a picture", ha="center", va="center")
+            axes.set(title=f"{clip}: {name.replace('_', ' ')}", xlim=(0, CLIP_SECONDS))
+        if held and NAMED_FEATURES[name].size > 1:
+            figure.colorbar(drawn, ax=row, label=NAMED_FEATURES[name].unit, extend="both")
+    for axes in grid[-1]:
+        axes.set_xlabel("time in s")
+    for axes in grid[:, 1:].flat:
+        axes.set_ylabel("")
+    figure.suptitle(title)
+    return figure
+
+
+def _draw_feature(axes: Axes, name: str, values: np.ndarray, low: float, high: float):
+    """Draw (numbers, frames) as a line, or as an image whose colours span two values; gives what a colour bar needs."""
+    size, unit = NAMED_FEATURES[name].size, NAMED_FEATURES[name].unit
+    if size == 1:
+        axes.plot(np.linspace(0, CLIP_SECONDS, values.shape[1]), values[0], linewidth=0.7)
+        axes.set_ylabel(f"{name.replace('_', ' ')}\n({unit})")
+        return None
+    image = axes.imshow(
+        values, origin="lower", aspect="auto", cmap="PuOr" if low == -high else "cividis", vmin=low, vmax=high,
+        extent=(0, CLIP_SECONDS, 0.5, size + 0.5), interpolation="nearest",
+    )  # fmt: skip
+    axes.set_ylabel({"chroma": "note", "contrast": "octave", "mfcc": "coefficient"}.get(name, "dimension"))
+    if name == "chroma":
+        axes.set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
+    if name == "contrast":
+        axes.set_yticks(range(1, 8), ["< 200 Hz", "200", "400", "800", "1600", "3200", "> 6400 Hz"], fontsize="x-small")
+    return image
+
+
+def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
+    """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
+    mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
+    spread = pd.DataFrame({name: table.std() for name, table in losses.items()}).loc[mean.index] * 100
+    order = mean.mean(axis=1).sort_values().index
+    figure, axes = _subplots(figsize=(8, 0.5 * len(mean) + 1.6))
+    mean.loc[order].plot.barh(ax=axes, xerr=spread.loc[order], width=0.8, error_kw={"elinewidth": 1}, color=COLOURS)
+    axes.set(
+        title=title, ylabel="feature", xlabel="accuracy lost when shuffled, in points (line: one standard deviation)"
+    )
+    axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
+    axes.axvline(0, color="grey", linewidth=0.8)
+    return figure

@@ -1,0 +1,259 @@
+"""Runs: train a view on a split, keep its answers, and put runs beside each other.
+
+A **view** is one way of looking at a track: the network ("cnn"), the texture classifier ("texture"), both together
+("picture"), the pretrained ear ("ear"), all of them ("all"), a classifier on named features ("mlp", "svm", "boosting").
+Each is trained by `keep_run`, and everything after that only reads what was kept.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.special import log_softmax, softmax
+
+from genres.common import GENRES, InputError, digest, kept, locked, replacing
+from genres.metrics import accuracy, accuracy_interval
+
+PROTOCOLS = {  # name in metrics.json: what tables and figures call it
+    "folds": "new artists: three artist folds",
+    "fault_filtered": "new artists: fault-filtered split",
+    "random": "random split (artists overlap, optimistic)",
+    "real_songs": "107 real songs as sound",
+    "real_songs_A": "the 83 of them with a plain label",
+    "web_pictures": "own songs as web pictures",
+}
+VIEWS = {
+    "cnn": "CNN",
+    "texture": "texture classifier",
+    "picture": "CNN + texture",
+    "mlp": "perceptron on features",
+    "svm": "SVM on features",
+    "boosting": "boosting on features",
+    "reference_first": "reference project's first network, rerun",
+    "reference_final": "reference project's final network, rerun",
+    "cnn_teacher": "CNN that learned from the ear",
+    "ear": "ear",
+    "all": "ear + CNN + texture",
+}
+PRETRAINED = ("cnn_teacher", "ear", "all")  # views that know more than GTZAN
+Fit = Callable[[], tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame | None]]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Row numbers, int arrays, of the pictures in each part; a part that a protocol does not have is empty."""
+
+    name: str
+    train: np.ndarray
+    validation: np.ndarray = field(default_factory=lambda: np.array([], int))
+    test: np.ndarray = field(default_factory=lambda: np.array([], int))
+
+    @property
+    def parts(self) -> dict[str, np.ndarray]:
+        """The rows of each part by its name."""
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+    @property
+    def held_out(self) -> str:
+        """The part that a result is reported on: "test", or "validation" where there is no test part."""
+        return "test" if len(self.test) else "validation"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A view that was trained on a split: its logits, float (n, 10), of each part, learning curve and minutes."""
+
+    view: str
+    split: Split
+    seed: int
+    logits: dict[str, np.ndarray]
+    curve: pd.DataFrame
+    minutes: float
+
+
+def keep_run(
+    folder: Path, log: Path, view: str, split: Split, seed: int, settings: dict, labels: np.ndarray, fit: Fit
+) -> Run:
+    """Train a view on a split, or read what a former call with the same settings kept in `folder`.
+
+    `fit` trains, and gives a function from rows of pictures to logits, float (n, 10), and a learning curve or None.
+    Row numbers and `settings` (which must name all that the answers depend on) make the key. A row with the accuracies
+    goes to the table `log`, experiments.csv, when it has trained.
+    """
+    text = json.dumps(settings)
+    key = digest(view, seed, text, *split.parts.values())
+
+    def train() -> dict[str, np.ndarray]:
+        started = time.monotonic()
+        answer, curve = fit()
+        minutes = (time.monotonic() - started) / 60
+        logits = {part: answer(rows) if len(rows) else np.empty((0, len(GENRES))) for part, rows in split.parts.items()}
+        reached = {part: accuracy(logits[part], labels[rows]) for part, rows in split.parts.items() if len(rows)}
+        record_experiment(log, view, split.name, seed, text, reached, minutes)
+        written = "" if curve is None else curve.to_csv(index=False)
+        return {**logits, "curve": np.array(written), "minutes": np.array(minutes)}
+
+    stored = kept(folder / f"{view}-{split.name}-seed{seed}-{key}.npz", key, train)
+    written = str(stored["curve"])
+    curve = pd.read_csv(io.StringIO(written)) if written else pd.DataFrame()
+    return Run(view, split, seed, {part: stored[part] for part in split.parts}, curve, float(stored["minutes"]))
+
+
+def blend(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
+    """Give the weighted sum of the views' log-probabilities, each float (n, 10): logits of their geometric mean."""
+    return sum(weight * log_softmax(view, axis=1) for view, weight in zip(logits, weights, strict=True))
+
+
+def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
+    """Give the runs of several views on one split as one run of a new view."""
+    logits = {part: blend([run.logits[part] for run in runs], weights) for part in runs[0].split.parts}
+    return replace(runs[0], view=view, logits=logits, minutes=sum(run.minutes for run in runs))
+
+
+def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
+    """Mean of the runs' probabilities, float (n, 10), for a part of their common split."""
+    return np.mean([softmax(run.logits[part], axis=1) for run in runs], axis=0)
+
+
+def held_out_answers(runs: Sequence[Run], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Logits, float (n, 10), and labels, int (n,), of the held-out parts of all runs, one after the other."""
+    rows = np.concatenate([run.split.parts[run.split.held_out] for run in runs])
+    return np.concatenate([run.logits[run.split.held_out] for run in runs]), labels[rows]
+
+
+def result_row(protocol: str, runs: Sequence[Run], labels: np.ndarray, artists: np.ndarray | None = None) -> dict:
+    """Give a row of metrics.json: a view's accuracy on the held-out tracks of a protocol, seeds or folds pooled.
+
+    artists: whose track each picture is, (pictures,), as far as that is known. The row has view, protocol, accuracy,
+    low and high (95 % interval), n (tracks that were answered) and seeds.
+    """
+    rows = np.concatenate([run.split.parts[run.split.held_out] for run in runs])
+    logits, truth = held_out_answers(runs, labels)
+    right = (logits.argmax(axis=1) == truth).astype(float)
+    low, high = accuracy_interval(right, rows if artists is None else artists[rows])
+    return answer_row(
+        runs[0].view, protocol, right.mean(), low, high, len(np.unique(rows)), len({r.seed for r in runs})
+    )
+
+
+def answer_row(view: str, protocol: str, accuracy: float, low: float, high: float, n: int, seeds: int = 1) -> dict:
+    """Give a row of metrics.json; fractions are rounded to four digits."""
+    fractions = {"accuracy": round(float(accuracy), 4), "low": round(low, 4), "high": round(high, 4)}
+    return {"view": view, "protocol": protocol, **fractions, "n": int(n), "seeds": int(seeds)}
+
+
+def run_table(runs: Sequence[Run], labels: np.ndarray) -> pd.DataFrame:
+    """Accuracy on each part of each run, one row per run."""
+    rows = [
+        {"split": run.split.name, "view": VIEWS.get(run.view, run.view), "seed": run.seed}
+        | {part: accuracy(run.logits[part], labels[rows]) for part, rows in run.split.parts.items() if len(rows)}
+        | {"minutes": round(run.minutes, 2)}
+        for run in runs
+    ]
+    return pd.DataFrame(rows).round(3).fillna("")
+
+
+def result_table(results: Sequence[dict], views: Sequence[str], protocols: Sequence[str]) -> pd.DataFrame:
+    """Write rows of metrics.json as a table, a row per view and a column per protocol: "69.5 % (63.8 to 74.3)".
+
+    Views and protocols without a single result are left out.
+    """
+    cells = {
+        (row["view"], row["protocol"]): f"{row['accuracy']:.1%} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        for row in results
+    }
+    shown = [view for view in views if any((view, protocol) in cells for protocol in protocols)]
+    filled = [protocol for protocol in protocols if any((view, protocol) in cells for view in shown)]
+    table = {PROTOCOLS[p]: [cells.get((view, p), "") for view in shown] for p in filled}
+    return pd.DataFrame(table, index=pd.Index([VIEWS[view] for view in shown], name="view"))
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """Write a table as Markdown, its index as the first column."""
+    table = table.reset_index()
+    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False))])
+
+
+def record_experiment(
+    log: Path, what: str, split: str, seed: int, settings: str, reached: dict, minutes: float, remark: str = ""
+) -> None:
+    """Append a row to experiments.csv; `reached` holds the accuracies of train, validation and test."""
+    row = {
+        "date": time.strftime("%Y-%m-%d"),
+        "what": what,
+        "split": split,
+        "seed": seed,
+        "settings": settings,
+        "train_plain": reached.get("train"),
+        "validation": reached.get("validation"),
+        "test": reached.get("test"),
+        "minutes": round(minutes, 2),
+        "remark": remark,
+    }
+    with locked(log.parent):
+        before = log.read_bytes() if log.is_file() else b""
+        line = pd.DataFrame([row]).to_csv(header=not before, index=False, float_format="%.4f", lineterminator="\n")
+        with replacing(log) as temporary:
+            temporary.write_bytes(before + line.encode())
+
+
+def read_metrics(path: Path) -> dict:
+    """Read metrics.json; without one it has no results.
+
+    Raises InputError where the file is there and is no JSON of this project.
+    """
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": []}
+        metrics["results"] = [dict(row) for row in metrics["results"]]
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"'{path.name}' is damaged: remove it and run the notebooks again.") from error
+    return metrics
+
+
+def update_metrics(path: Path, results: Sequence[dict] = (), **sections: object) -> dict:
+    """Put rows of results (in place of older ones of the same view and protocol) and sections into metrics.json.
+
+    Gives the whole. Raises InputError where the file is there and is no JSON of this project.
+    """
+    with locked(path.parent):
+        metrics = read_metrics(path) | sections
+        rows = {(row["view"], row["protocol"]): row for row in [*metrics["results"], *results]}
+        order = {name: place for place, name in enumerate([*PROTOCOLS, *VIEWS])}
+        metrics["results"] = sorted(rows.values(), key=lambda row: (order[row["protocol"]], order[row["view"]]))
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def write_readme(metrics: Path, readme: Path) -> None:
+    """Put the tables of results, made from metrics.json, between README's pairs of marks `<!-- name -->`.
+
+    Raises InputError where metrics.json has no results yet, or README lost marks.
+    """
+    results = read_metrics(metrics)["results"]
+    if not results:
+        raise InputError(f"'{metrics.name}' has no results: run the notebooks first.")
+    scratch = [view for view in VIEWS if view not in PRETRAINED]
+    protocols = ["folds", "fault_filtered", "random"]
+    tables = {
+        "from scratch": result_table(results, scratch, protocols),
+        "pretrained": result_table(results, PRETRAINED, protocols),
+        "songs": result_table(results, list(VIEWS), ["real_songs_A", "real_songs", "web_pictures"]),
+    }
+    text = readme.read_text(encoding="utf-8")
+    for name, table in tables.items():
+        before, mark, rest = text.partition(f"<!-- {name} -->\n")
+        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        if not mark or not end:
+            raise InputError(f"'{readme.name}' has lost its marks around the table '{name}': put them back.")
+        text = before + mark + markdown(table) + end + after
+    with replacing(readme) as temporary:
+        temporary.write_text(text, encoding="utf-8")

@@ -1,0 +1,299 @@
+"""Songs: what the model says of each, whether the training set has it, and how many are right."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+from tqdm.auto import tqdm
+
+from genres.audio import SAMPLE_RATE, load_audio
+from genres.common import GENRES, ROOT, InputError, from_environment
+from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
+from genres.metrics import wilson_interval
+from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders
+from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
+from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
+
+ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
+KINDS = {"sound": "sound", "kaggle": "Kaggle-style pictures", "web": "web pictures"}
+
+
+class Ensemble(Protocol):
+    """How views become one answer: see `utils.Ensemble`."""
+
+    unsure_below: float
+
+    def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray: ...  # noqa: D102
+
+
+class Model(Protocol):
+    """What classifies songs: see `utils.GenreModel`."""
+
+    picture: Ensemble
+    web: WebClassifier | None
+
+    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def is_unfamiliar(self, matrices: np.ndarray) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class SongResult:
+    """What the model says of one song.
+
+    kind: "sound", "kaggle" or "web" (a web tool's picture). starts: second at which each window begins, float (k,).
+    windows: probabilities, float (k, 10). views: what each view says of each window, logits, float (k, 10).
+    squeezed: probabilities of the whole song squeezed into one picture, the reference project's way, or None.
+    matrices: the windows themselves, uint8 (k, 128, 334), overview: the whole song as one, and seconds its length; none
+    for web pictures. unfamiliar: whether it is out-of-distribution. match: the training clip that was found in it, or
+    None. A song that could not be read has no windows, and `song.note` says why.
+    """
+
+    song: Song
+    kind: str = "sound"
+    starts: np.ndarray = field(default_factory=lambda: np.empty(0))
+    windows: np.ndarray = field(default_factory=lambda: np.empty((0, len(GENRES))))
+    views: dict[str, np.ndarray] = field(default_factory=dict)
+    squeezed: np.ndarray | None = None
+    matrices: np.ndarray | None = None
+    overview: np.ndarray | None = None
+    seconds: float | None = None
+    unsure_below: float = 0.0
+    unfamiliar: bool = False
+    match: Match | None = None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Mean over the windows, float (10,)."""
+        return self.windows.mean(axis=0)
+
+    @property
+    def ranking(self) -> list[str]:
+        """The genres from most to least probable; empty for a song that could not be read."""
+        return [GENRES[k] for k in np.argsort(-self.probabilities)] if len(self.windows) else []
+
+    @property
+    def genre(self) -> str | None:
+        """The most probable genre, or None for a song that could not be read."""
+        return self.ranking[0] if len(self.windows) else None
+
+    @property
+    def confidence(self) -> float:
+        """Probability of the most probable genre; 0 for a song that could not be read."""
+        return float(self.probabilities.max()) if len(self.windows) else 0.0
+
+    @property
+    def sure(self) -> bool:
+        """Whether the answer is probable enough to be given."""
+        return self.genre is not None and self.confidence >= self.unsure_below and not self.unfamiliar
+
+    @property
+    def right(self) -> bool | None:
+        """Whether the most probable genre is the label; None where one of them is missing."""
+        return None if self.genre is None or self.song.genre is None else self.genre == self.song.genre
+
+    @property
+    def top_three(self) -> str:
+        """The three most probable genres with their probabilities, as text."""
+        return ", ".join(f"{genre} {self.probabilities[GENRES.index(genre)]:.0%}" for genre in self.ranking[:3])
+
+    @property
+    def remarks(self) -> str:
+        """What a reader must know besides the answer, as text; empty where there is nothing."""
+        remarks = [self.song.note] if self.song.note else []
+        if self.match:
+            remarks.append(f"in the training set: {self.match}")
+        if self.unfamiliar:
+            remarks.append("unsure: unlike the training data (speech, noise, another kind of picture?)")
+        elif self.genre and not self.sure:
+            remarks.append(f"unsure: below {self.unsure_below:.0%}")
+        if self.kind == "web":
+            remarks.append("only a coarse picture of the song, whose sound cannot be searched for: give the sound")
+        return "; ".join(remarks)
+
+    def __repr__(self) -> str:
+        if self.genre is None:
+            return f"{self.song.title}: no answer. {self.remarks}"
+        doubt = "" if self.sure else "unsure, perhaps "
+        views = f"; views: {', '.join(self.views)}" if self.views else ""
+        lines = [f"{self.song.title}: {doubt}{self.genre} ({self.top_three}; {len(self.windows)} windows{views})"]
+        return "\n".join([*lines, *([self.remarks] if self.remarks else [])])
+
+
+def classify_song(
+    song: Song | str | Path, model: Model, prints: Fingerprints | None = None, squeeze: bool = False
+) -> SongResult:
+    """Say what genre a sound file or a picture is; without fingerprints, those that the project ships are searched.
+
+    A picture may be Kaggle's, or a web tool's of a whole song. `squeeze` also classifies the whole song squeezed into
+    one picture. Raises InputError for a file that cannot be used.
+    """
+    song = song if isinstance(song, Song) else Song(Path(song).expanduser(), Path(song).stem)
+    prints = prints or read_fingerprints()
+    if song.path.suffix.lower() in PICTURE_SUFFIXES:
+        return classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
+    samples = load_audio(song.path)
+    mel = mel_power(samples)
+    starts, matrices = song_windows(mel)
+    views = model.views(matrices)
+    overview = mel_to_matrix(mel)
+    return SongResult(
+        song,
+        "sound",
+        starts,
+        model.picture.probabilities(views),
+        views,
+        model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None,
+        matrices,
+        overview,
+        len(samples) / SAMPLE_RATE,
+        model.picture.unsure_below,
+        model.is_unfamiliar(matrices),
+        next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist),
+    )
+
+
+def classify_picture(
+    song: Song, picture: SongPicture, model: Model, prints: Fingerprints, squeeze: bool = False
+) -> SongResult:
+    """Say what genre a spectrogram picture is that `read_song_picture` gave."""
+    match = prints.by_title(song.title, song.artist)
+    squeezed = model.picture.probabilities(model.views(picture.squeezed[None]))[0] if squeeze else None
+    if picture.kind == "kaggle":
+        matrix = picture.matrix[None]
+        views = model.views(matrix)
+        windows = model.picture.probabilities(views)
+        threshold, unfamiliar = model.picture.unsure_below, model.is_unfamiliar(matrix)
+        return SongResult(
+            song, "kaggle", np.zeros(1), windows, views, squeezed, matrix, picture.matrix, CLIP_SECONDS, threshold,
+            unfamiliar, match,
+        )  # fmt: skip
+    if model.web is None:
+        raise InputError(
+            f"'{song.path.name}' is a web tool's picture, which this model has not learned: give the song."
+        )
+    windows = web_windows(picture.matrix)
+    starts = np.arange(len(windows)) * WEB_WINDOW / 2
+    said = model.web.probabilities(windows)
+    return SongResult(song, "web", starts, said, {}, squeezed, unsure_below=model.web.unsure_below, match=match)
+
+
+def classify_songs(
+    songs: Sequence[Song],
+    model: Model,
+    prints: Fingerprints | None = None,
+    squeeze: bool = False,
+    progress: bool = True,
+) -> list[SongResult]:
+    """Classify each song; one that cannot be used gets a result without windows, whose note says why.
+
+    Eight or more web pictures together are classified with descriptors centred on their own mean (see
+    `WebClassifier.aligned`).
+    """
+    prints = prints or read_fingerprints()
+    pictures = {song.path: _picture_or_error(song) for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES}
+    drawn = [web_windows(p.matrix) for p in pictures.values() if isinstance(p, SongPicture) and p.kind == "web"]
+    if len(drawn) >= ALIGNED_SONGS and model.web is not None:
+        model = replace(model, web=model.web.aligned(drawn))
+    results = []
+    for song in tqdm(songs, desc="listening", disable=not progress):
+        try:
+            picture = pictures.get(song.path)
+            if isinstance(picture, InputError):
+                raise picture
+            if picture is None:
+                results.append(classify_song(song, model, prints, squeeze))
+            else:
+                results.append(classify_picture(song, picture, model, prints, squeeze))
+        except InputError as error:
+            results.append(SongResult(replace(song, note=str(error))))
+    return results
+
+
+def _picture_or_error(song: Song) -> SongPicture | InputError:
+    try:
+        return read_song_picture(song.path)
+    except InputError as error:
+        return error
+
+
+def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) -> tuple[list[Song], str]:
+    """Find the songs to classify, and give how titles call them: "own songs" or "demo songs".
+
+    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of $SONGS,
+    else of data/songs, else those that come with the set, else the demo band's, made if need be.
+    """
+    if named := folders or from_environment("SONGS"):
+        paths = split_folders(named) if isinstance(named, str) else named
+        return find_songs(*paths), "own songs"
+    if (ROOT / "data" / "songs").is_dir():
+        return find_songs(ROOT / "data" / "songs"), "own songs"
+    if of_set is None or not of_set.is_dir():
+        from genres import demo_songs  # here, because only this case needs the synthesiser
+
+        print("No songs named and none in data/songs: using the songs that the demo band plays.")
+        demo_songs.make_demo_set(ROOT / "data" / "demo")
+        of_set = ROOT / "data" / "demo" / "songs"
+    return find_songs(of_set), "demo songs"
+
+
+def song_row(result: SongResult) -> dict:
+    """Give a song's row of a table; a song of the training set is neither right nor wrong."""
+    return {
+        "song": result.song.title,
+        "kind": result.kind,
+        "label": result.song.genre or "",
+        "answer": (result.genre or "") if result.sure or not result.genre else f"unsure ({result.genre})",
+        "right": {True: "✓", False: "✗", None: ""}[None if result.match else result.right],
+        "confidence": round(result.confidence, 3),
+        "top three": result.top_three,
+        "views": " + ".join(result.views),
+        "windows": len(result.windows),
+        "note": result.remarks,
+    }
+
+
+def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
+    """One row per song, as `song_row` gives it."""
+    return pd.DataFrame([song_row(result) for result in results])
+
+
+def score_songs(results: Sequence[SongResult]) -> dict:
+    """Count the songs with a genre and an answer, apart from those that the training set has.
+
+    total and correct count every answer, answered and answered_correct those that are sure enough, squeezed_correct the
+    answers to the whole song in one picture, in_training the songs left out.
+    """
+    scored = [result for result in results if result.right is not None]
+    new = [result for result in scored if result.match is None]
+    squeezed = [r.squeezed is not None and GENRES[r.squeezed.argmax()] == r.song.genre for r in new]
+    return {
+        "total": len(new),
+        "correct": sum(result.right for result in new),
+        "top_three": sum(result.song.genre in result.ranking[:3] for result in new),
+        "answered": sum(result.sure for result in new),
+        "answered_correct": sum(result.sure and result.right for result in new),
+        "squeezed_correct": sum(squeezed),
+        "in_training": len(scored) - len(new),
+    }
+
+
+def score_sentence(score: dict) -> str:
+    """Say a score with its interval (Wilson's, for so many songs)."""
+    if not score["total"]:
+        return "No song could be scored: none has both a genre and an answer."
+    low, high = wilson_interval(score["correct"], score["total"])
+    parts = [
+        f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%} "
+        f"(95 % interval {low:.0%} to {high:.0%})"
+    ]
+    if "top_three" in score:
+        parts.append(f"{score['top_three']} among the first three")
+        parts.append(f"sure of {score['answered']}, {score['answered_correct']} of these right")
+    if score.get("in_training"):
+        parts.append(f"{score['in_training']} more are in the training set and do not count")
+    return "; ".join(parts)
