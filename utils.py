@@ -140,9 +140,8 @@ def read_pictures(dataset: DataSet) -> Pictures:
         genres = [path.parent.name.lower() for path, _ in good]
         for genre in GENRES:
             if genre not in genres:
-                reason = next(
-                    (item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre])
-                )
+                reasons = [item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre]]
+                reason = reasons[0] if reasons else "It holds only hidden files."
                 raise InputError(f"No picture of genre {genre} can be read in '{folders[genre]}'. {reason}")
         return {
             "image": np.array(names if unique else [f"{g}/{n}" for g, n in zip(genres, names, strict=True)]),
