@@ -170,7 +170,9 @@ def _draw_set(sounds: Path, target: Path) -> Path:
         picture.unlink()  # its sound file is gone
     for genre in GENRES:
         if not any((target / genre).glob("*.png")):
-            raise InputError(f"No picture and no sound of genre {genre} can be read in '{sounds}'. {' '.join(refused[:1])}")
+            raise InputError(
+                f"No picture and no sound of genre {genre} can be read in '{sounds}'. {' '.join(refused[:1])}"
+            )
     print(*refused, sep="\n", end="\n" if refused else "")
     return target
 

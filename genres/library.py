@@ -85,7 +85,9 @@ def _append(path: Path, rows: Iterable[dict]) -> None:
                 writer.writerow(row)
                 file.flush()
     except OSError as error:
-        raise InputError(f"'{path}' cannot be written ({error.strerror}): free space, and call again to go on.") from error
+        raise InputError(
+            f"'{path}' cannot be written ({error.strerror}): free space, and call again to go on."
+        ) from error
 
 
 def _stamp(path: Path) -> tuple[str, str]:

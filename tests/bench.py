@@ -22,6 +22,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ["TQDM_DISABLE"] = "1"  # only the table is printed
 
+import demo_songs
 import librosa
 import librosa.display
 import matplotlib.style
@@ -34,7 +35,6 @@ from matplotlib.figure import Figure
 from PIL import Image
 from torch import nn
 
-import demo_songs
 import utils
 
 SONG_SECONDS, SONG_RATE = 240, 44_100  # of the song that is classified, an MP3 in stereo

@@ -1,8 +1,7 @@
-"""Changes the bytes of good pictures, songs and models at random, and sees what the doors say to that.
+"""Changes the bytes of good pictures, songs and models at random, and sees what the readers say to that.
 
-`python tests/fuzz.py 0 1000 folder` tries the changes 0 to 999. Each must end in a result or in `utils.InputError`.
-Change number n is always the same one. It lies in the folder while it is read, so a crash or a hang of a decoder leaves
-its file behind.
+`python tests/fuzz.py 0 1000 folder` tries the changes 0 to 999. Each must end in a result or in `InputError`. Change
+number n is always the same one. It lies in the folder while it is read, so a crash or a hang leaves its file behind.
 """
 
 import faulthandler
@@ -20,7 +19,18 @@ import av
 import numpy as np
 import soundfile
 
-import utils
+from genres.audio import load_audio
+from genres.common import InputError
+from genres.spectrogram import (
+    COLUMNS,
+    MEL_BINS,
+    audio_to_matrix,
+    matrix_to_picture,
+    mel_power,
+    picture_to_matrix,
+    song_windows,
+)
+from genres.web_pictures import read_song_picture
 
 SECONDS_PER_FILE = 60.0  # none of these few seconds of sound may keep a decoder busy for longer
 MEMORY = 3 << 30  # bytes beyond what the imports take, so that a length in a forged header is not believed
@@ -48,8 +58,8 @@ def write_m4a(path: Path, samples: np.ndarray, rate: int = 22_050) -> None:
 
 def good_files(folder: Path) -> dict[str, bytes]:
     """One good file of each kind, as bytes by its ending."""
-    matrix = utils.audio_to_matrix(tune(30))
-    utils.matrix_to_picture(matrix).save(folder / "good.png")
+    matrix = audio_to_matrix(tune(30))
+    matrix_to_picture(matrix).save(folder / "good.png")
     for ending in SOUNDS:
         path = folder / f"good.{ending}"
         if ending == "m4a":
@@ -90,14 +100,14 @@ def try_file(path: Path) -> str:
     """What the project says to a file: "result" or "InputError"; any other error is let through."""
     try:
         if path.suffix == ".png":
-            utils.picture_kind(path)
-            matrices = utils.picture_to_matrix(path)[None]
+            read_song_picture(path)
+            matrices = picture_to_matrix(path)[None]
         else:
-            _, matrices = utils.song_windows(utils.mel_power(utils.load_audio(path)))
-    except utils.InputError as error:
+            _, matrices = song_windows(mel_power(load_audio(path)))
+    except InputError as error:
         assert path.name in str(error) and "\n" not in str(error), f"a poor sentence: {error}"
         return "InputError"
-    assert matrices.dtype == np.uint8 and matrices.shape[1:] == (utils.MEL_BINS, utils.COLUMNS), matrices.shape
+    assert matrices.dtype == np.uint8 and matrices.shape[1:] == (MEL_BINS, COLUMNS), matrices.shape
     return "result"
 
 
