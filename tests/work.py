@@ -65,7 +65,7 @@ def main(folder: Path, name: str) -> dict:
     demo_songs.NOTE_SECONDS, demo_songs.CLIP_SECONDS = 0.3, 3  # quicker to record
     announce("demo songs")
     with joblib.parallel_config(backend="threading"):
-        demo_songs.make_demo_set(folder / "set", 2, 0, song_seconds=(3, 4), songs_per_genre=1, progress=False)
+        demo_songs.make_demo_set(folder / "set", 1, 0, song_seconds=(3, 4), songs_per_genre=1, progress=False)
 
     announce("download")
     datasets.ROOT = folder
