@@ -798,7 +798,11 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         # One question shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
         answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
-        if any(answer.shape != (1, len(GENRES)) or not np.isfinite(answer).all() for answer in answers):
+        limits = [float(part.unsure_below) for part in (model.picture, model.web) if part]
+        if (
+            not all(a.shape == (1, len(GENRES)) and np.isfinite(a).all() for a in answers)
+            or not np.isfinite(limits).all()
+        ):
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
     except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -67,7 +68,8 @@ def classify_library(songs: Sequence[Song], path: Path, load_model: Callable[[],
         table = read_rows(path)
         known = {row["file"]: (row["size"], row["modified"]) for row in table.to_dict("records")}
         stamps = {str(song.path): _stamp(song.path) for song in songs}
-        table = table[[stamps.get(file, known[file]) == known[file] for file in table["file"]]]
+        unchanged = [stamps.get(file, known[file]) == known[file] for file in table["file"]]
+        table = table[np.array(unchanged, bool)]
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False)
         left = [song for song in songs if stamps[str(song.path)] != known.get(str(song.path))]

@@ -205,9 +205,9 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
             axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
             axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
-    losses[0][0].set_ylabel("training loss")
-    panels[0][0].set_ylabel("accuracy on whole pictures")
-    panels[0][-1].legend(loc="lower right")
+    losses[0].set_ylabel("training loss")
+    panels[0].set_ylabel("accuracy on whole pictures")
+    panels[-1].legend(loc="lower right")
     figure.suptitle(title)
     return figure
 

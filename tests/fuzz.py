@@ -14,9 +14,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import av
 import numpy as np
 import soundfile
+from sound_files import encode, tune
 
 from genres.audio import load_audio
 from genres.common import InputError
@@ -28,32 +28,13 @@ MEMORY = 3 << 30  # bytes beyond what the imports take, so that a length in a fo
 SOUNDS = ("wav", "float.wav", "mp3", "flac", "ogg", "m4a")
 
 
-def tune(seconds: float = 3.5, rate: int = 22_050) -> np.ndarray:
-    """Notes over soft noise, float32 (n,)."""
-    time = np.arange(int(seconds * rate)) / rate
-    notes = np.take([220, 277, 330, 440], (2 * time).astype(int) % 4)
-    noise = np.random.default_rng(0).normal(0, 0.01, len(time))
-    return (0.4 * np.sin(2 * np.pi * notes * time) * np.exp(-6 * (time % 0.5)) + noise).astype(np.float32)
-
-
-def write_m4a(path: Path, samples: np.ndarray, rate: int = 22_050) -> None:
-    """Write mono samples as AAC in an MP4 container."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("aac", rate=rate)
-        stream.layout = "mono"
-        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
-        frame.sample_rate = rate
-        for packet in [*stream.encode(frame), *stream.encode(None)]:
-            container.mux(packet)
-
-
 def good_files(folder: Path) -> dict[str, bytes]:
     """One good file of each kind, as bytes by its ending."""
     matrix_to_picture(audio_to_matrix(tune(30))).save(folder / "good.png")
     for ending in SOUNDS:
         path = folder / f"good.{ending}"
         if ending == "m4a":
-            write_m4a(path, tune())
+            encode(path, tune())
         else:
             soundfile.write(path, tune(), 22_050, subtype="FLOAT" if ending == "float.wav" else None)
     return {path.name.removeprefix("good."): path.read_bytes() for path in sorted(folder.glob("good.*"))}

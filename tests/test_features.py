@@ -1,17 +1,13 @@
 """Named features against signals whose answer is known, and the classifiers that learn from them."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 
-import utils
 from genres import named_features as features
 from genres import plots
 from genres.audio import load_audio
 from genres.datasets import clips_with_audio, find_dataset
-from genres.runs import Split, keep_run
 from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix
 
 RATE = 22_050
@@ -55,15 +51,6 @@ def test_a_sine_and_white_noise_have_the_values_of_theory():
     assert inner(flat, "centroid").mean() == pytest.approx(RATE / 4, rel=0.02)
     assert inner(flat, "rolloff").mean() == pytest.approx(0.85 * RATE / 2, rel=0.02)
     assert inner(flat, "contrast")[3].mean() < inner(tone, "contrast")[3].mean() - 10
-
-
-def test_loudness_moves_only_the_first_cepstral_coefficient_and_does_not_reach_a_picture():
-    sounds = [noise(amplitude=amplitude) for amplitude in (0.05, 0.2)]
-    quiet, loud = (inner(features.frames_of_sound(sound), "mfcc").mean(axis=1) for sound in sounds)
-    assert loud[0] - quiet[0] == pytest.approx(20 * np.log10(4) * np.sqrt(MEL_BINS), rel=0.01)
-    assert loud[1:] == pytest.approx(quiet[1:], abs=0.05)
-    quiet, loud = (features.describe_matrices(audio_to_matrix(sound)[None]) for sound in sounds)
-    assert np.allclose(quiet, loud, rtol=0.02, atol=0.05)
 
 
 @pytest.mark.parametrize(("frequency", "note"), [(523.25, 0), (880.0, 9), (1318.51, 4), (2793.83, 5)])
@@ -139,32 +126,6 @@ def test_shuffling_a_feature_that_counts_costs_and_another_does_not():
     assert losses[["rms", "centroid"]].abs().to_numpy().max() < 0.1
 
 
-def test_the_search_keeps_groups_apart_and_tries_every_candidate(monkeypatch):
-    monkeypatch.setattr(features, "CANDIDATES", {"SVM": [{"C": 1}, {"C": 10}]})
-    # A column that names the group and nothing else helps only where a group is on both sides.
-    generator, groups = np.random.default_rng(0), np.arange(120) % 60
-    labels = generator.permutation(toy()[1])[groups]
-    table = features.search_settings(generator.normal(size=60)[groups][:, None] * 50, labels, groups)
-    assert len(table) == 2
-    assert table["accuracy"].max() < 0.55
-
-
-def test_rows_of_sound_are_kept_until_a_file_changes(dataset, monkeypatch):
-    pairs, cache = (
-        [(audio, picture.name) for audio, picture in clips_with_audio(dataset)][:4],
-        dataset.cache / "rows.npz",
-    )
-    table = features.read_sound_features(pairs, cache)
-    assert table.index.tolist() == [image for _, image in pairs]
-    calls, original = [], features.describe_sound
-    monkeypatch.setattr(features, "describe_sound", lambda samples: calls.append(1) or original(samples))
-    kept = features.read_sound_features(pairs, cache)
-    assert not calls
-    assert kept.equals(table)
-    assert len(features.read_sound_features(pairs[:2], cache)) == len(calls) == 2
-    assert clips_with_audio(replace(dataset, audio=None)) == []
-
-
 def test_kaggle_s_table_is_read_by_our_names(tmp_path):
     path = tmp_path / "features_30_sec.csv"
     assert features.read_kaggle_features(path) is None
@@ -183,21 +144,3 @@ def test_our_rows_from_sound_are_kaggle_s(gtzan):
         row = features.describe_sound(load_audio(audio))
         for name in ("centroid_mean", "rolloff_mean", "bandwidth_mean", "zero_crossing_rate_mean", "mfcc_02_mean"):
             assert row[name] == pytest.approx(kaggle.loc[picture.name, name], rel=0.01), name
-
-
-def test_a_classifier_s_run_is_kept_like_every_other(pictures, tmp_path):
-    rows = np.arange(len(pictures.table))
-    table, split = features.describe_matrices(pictures.matrices).to_numpy(), Split("halves", rows[::2], rows[1::2])
-    calls = []
-
-    def fit():
-        calls.append(1)
-        classifier = features.make_classifier("SVM", 0).fit(table[split.train], pictures.labels[split.train])
-        return lambda part: features.scores(classifier, table[part]), None
-
-    first, again = (
-        keep_run(tmp_path, tmp_path / "log.csv", "svm", split, 0, {}, pictures.labels, fit) for _ in range(2)
-    )
-    assert len(calls) == 1
-    assert np.array_equal(first.logits["validation"], again.logits["validation"])
-    assert utils.accuracy(first.logits["validation"], pictures.labels[split.validation]) > 0.2

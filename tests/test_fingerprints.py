@@ -41,17 +41,6 @@ def test_a_song_without_the_clip_is_not_accused(demo):
     assert fingerprints.find_clips(mel, rest) == []
 
 
-def test_fingerprints_are_read_as_written_with_the_names_beside_them(demo, tmp_path):
-    prints, path = demo[1], tmp_path / "fingerprints.npz"
-    fingerprints.write_fingerprints(path, prints)
-    assert not fingerprints.read_fingerprints(path).names
-    assert np.array_equal(fingerprints.read_fingerprints(path).codes, prints.codes)
-    (tmp_path / "named").mkdir()
-    path = path.rename(tmp_path / "named" / path.name)
-    path.with_name("tracks.csv").write_text(f"image,artist,title\n{prints.images[0]},Band,Song\n")
-    assert fingerprints.read_fingerprints(path).names == {prints.images[0]: ("Band", "Song")}
-
-
 def test_the_shipped_fingerprints_are_those_of_the_pictures(gtzan, tmp_path):
     pictures, shipped = utils.read_pictures(find_dataset(gtzan, tmp_path)), fingerprints.read_fingerprints()
     assert shipped.images.tolist() == pictures.table["image"].tolist()

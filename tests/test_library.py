@@ -7,12 +7,11 @@ import joblib
 import numpy as np
 import pytest
 import soundfile
-from fuzz import tune
+from sound_files import tune
 
 from genres import library
 from genres.common import GENRES, InputError
 from genres.song_files import find_songs
-from genres.songs import song_table
 
 CALLS = []  # models that were loaded, and how many windows each song asked about
 
@@ -110,9 +109,3 @@ def test_a_full_disk_ends_in_one_sentence(tmp_path):
 
     with pytest.raises(InputError, match=r"songs\.csv' cannot be written \(No space left on device\): free space"):
         library._append(tmp_path / "songs.csv", rows())
-
-
-def test_a_summary_of_nothing_scored_and_a_table_of_nothing(tmp_path):
-    library.write_rows([], tmp_path / "songs.csv")
-    assert "No song could be scored" in library.summary(tmp_path / "songs.csv")
-    assert song_table([]).empty

@@ -45,11 +45,6 @@ def test_an_honest_model_lies_in_the_range_of_honest_models_and_a_boaster_does_n
     assert metrics.expected_calibration_error(boaster, np.arange(1000) % 2) == pytest.approx(0.45, abs=0.06)
 
 
-def test_the_temperature_undoes_overconfidence():
-    logits, labels = _honest()
-    assert metrics.fit_temperature(4 * logits, labels) == pytest.approx(4, rel=0.1)
-
-
 def test_the_threshold_is_the_lowest_that_keeps_answers_right():
     confidence = np.linspace(0.95, 0.5, 10)
     probabilities = np.stack([confidence, 1 - confidence, *[np.zeros(10)] * 8], axis=1)
@@ -90,13 +85,6 @@ def test_a_row_has_the_interval_of_its_tracks_and_stands_once_in_metrics_json(tm
     assert stored == json.loads(path.read_text())
     assert stored["results"] == [other, row | {"accuracy": 0.9}]
     assert (stored["dataset"], stored["first"], stored["second"]) == ("demo", {"a": 1}, 2)
-
-
-def test_runs_together_are_the_geometric_mean_of_their_views():
-    both = runs.blend_runs("picture", [_run(0), _run(0, "texture")], [0.5, 0.5])
-    assert both.view == "picture"
-    expected = softmax(_run(0).logits["validation"], axis=1)
-    assert softmax(both.logits["validation"], axis=1) == pytest.approx(expected)
 
 
 def test_readme_gets_its_tables_from_metrics_json_alone(tmp_path):

