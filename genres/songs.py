@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
+from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
-from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders
+from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
 from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
 
@@ -132,12 +132,20 @@ def classify_song(
     A picture may be Kaggle's, or a web tool's of a whole song. `squeeze` also classifies the whole song squeezed into
     one picture. Raises InputError for a file that cannot be used.
     """
-    song = song if isinstance(song, Song) else Song(Path(song).expanduser(), Path(song).stem)
+    if not isinstance(song, Song):
+        refuse_address(song)
+        artist, title = split_title(Path(song).stem)
+        song = Song(Path(song).expanduser(), title, artist=artist)
+    if not song.usable:
+        raise InputError(song.note)
     prints = prints or read_fingerprints()
     if song.path.suffix.lower() in PICTURE_SUFFIXES:
         return classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
-    samples = load_audio(song.path)
-    mel = mel_power(samples)
+    sound = read_sound(song.path)
+    song = song.with_tags(sound.title, sound.artist)
+    if sound.remark:
+        song = replace(song, note="; ".join(filter(None, [song.note, sound.remark])))
+    mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
     views = model.views(matrices)
     overview = mel_to_matrix(mel)
@@ -150,7 +158,7 @@ def classify_song(
         model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None,
         matrices,
         overview,
-        len(samples) / SAMPLE_RATE,
+        len(sound.samples) / SAMPLE_RATE,
         model.picture.unsure_below,
         model.is_unfamiliar(matrices),
         next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist),
@@ -195,7 +203,8 @@ def classify_songs(
     `WebClassifier.aligned`).
     """
     prints = prints or read_fingerprints()
-    pictures = {song.path: _picture_or_error(song) for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES}
+    drawings = [song for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable]
+    pictures = {song.path: _picture_or_error(song) for song in drawings}
     drawn = [web_windows(p.matrix) for p in pictures.values() if isinstance(p, SongPicture) and p.kind == "web"]
     if len(drawn) >= ALIGNED_SONGS and model.web is not None:
         model = replace(model, web=model.web.aligned(drawn))
