@@ -22,10 +22,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from genres import songs, texture, web_pictures
+from genres import ear, songs, texture, web_pictures
 from genres.audio import load_audio  # noqa: F401 (others build on it here)
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import DataSet, find_dataset, genre_folders  # noqa: F401
+from genres.datasets import DataSet, clips_with_audio, find_dataset, genre_folders  # noqa: F401
 from genres.metrics import accuracy
 from genres.runs import Run, Split, blend, blend_runs, keep_run
 from genres.spectrogram import (  # noqa: F401
@@ -119,6 +119,28 @@ class Pictures:
         """Texture descriptors, float32 (n, 48 000), from a cache beside the results."""
         make = lambda: {"texture": texture.describe(self.matrices, progress=True)}  # noqa: E731
         return kept(self.dataset.cache / "texture.npz", digest(self.matrices), make)["texture"]
+
+    @functools.cached_property
+    def heard(self) -> np.ndarray | None:
+        """What the ear heard in each picture's clip, float32 (n, 803), NaN where that is not known; None without any.
+
+        From the clips' sound, cached, where most of it is at hand; else from the table that the project carries for
+        GTZAN; else from those clips that have sound.
+        """
+        pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
+        table = ROOT / "data" / self.dataset.name / "ear.npz"
+        if table.is_file() and len(pairs) < 0.95 * len(self.table):
+            with np.load(table) as stored:
+                known = dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
+        else:
+            paths, names = list(pairs.values()), np.array(list(pairs), str)
+            make = lambda: {"image": names, "features": ear.hear_clips(paths)}  # noqa: E731
+            if not pairs:
+                return None
+            stored = kept(self.dataset.cache / "ear.npz", digest(files_key(paths), ear.PATCH_FRAMES), make)
+            known = dict(zip(stored["image"].tolist(), stored["features"], strict=True))
+        missing = np.full(len(next(iter(known.values()))), np.nan, np.float32)
+        return np.stack([known.get(Path(image).name, missing) for image in self.table["image"]])
 
 
 def read_pictures(dataset: DataSet) -> Pictures:
@@ -700,23 +722,34 @@ class Ensemble:
 class GenreModel:
     """The views that were trained together, and how they become one answer.
 
-    picture says how for pictures. familiarity knows what the training data looks like, web answers for pictures of a
-    web tool; a model may do without both. facts says how it was trained.
+    picture says how for pictures, sound for sound, where the ear's head is another view; a model may do without it.
+    familiarity knows what the training data looks like, web answers for pictures of a web tool; a model may do without
+    both. facts says how it was trained.
     """
 
     network: GenreNetwork
     texture: texture.TextureClassifier
     picture: Ensemble = field(default_factory=lambda: Ensemble(WEIGHTS))
+    ear: ear.EarHead | None = None
+    sound: Ensemble | None = None
     familiarity: texture.Familiarity | None = None
     web: web_pictures.WebClassifier | None = None
     facts: dict = field(default_factory=dict)
 
-    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]:
-        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name."""
-        return {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name.
+
+        heard: what the ear heard of the same pieces of sound, float32 (n, 803), as `ear.window_features` gives it.
+        """
+        said = {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+        return said if heard is None or self.ear is None else said | {"ear": self.ear.logits(heard)}
+
+    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble:
+        """Give what makes one answer of these views: that for sound where the ear is among them."""
+        return self.sound if "ear" in views else self.picture
 
     def probabilities(self, matrices: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
         return self.picture.probabilities(self.views(matrices))
 
     def is_unfamiliar(self, matrices: np.ndarray) -> bool:
@@ -759,6 +792,8 @@ def save_model(path: Path, model: GenreModel) -> None:
     """Write a model as plain tensors, with its genres and facts."""
     stored = {"genres": list(GENRES), "network": model.network.cpu().state_dict(), "facts": model.facts}
     stored |= {"texture": _as_tensors(model.texture), "picture": vars(model.picture)}
+    if model.ear and model.sound:
+        stored |= {"ear": _as_tensors(model.ear), "sound": vars(model.sound)}
     if model.familiarity:
         stored["familiarity"] = _as_tensors(model.familiarity)
     if model.web:
@@ -791,6 +826,8 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
             facts=stored["facts"],
         )
         model.network.load_state_dict(stored["network"])
+        if "ear" in stored:
+            model.ear, model.sound = _from_tensors(ear.EarHead, stored["ear"]), Ensemble(**stored["sound"])
         if "familiarity" in stored:
             model.familiarity = _from_tensors(texture.Familiarity, stored["familiarity"])
         if "web" in stored:
@@ -799,6 +836,9 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         # One question shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
         answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
+        if model.ear:
+            views = model.views(blank, np.zeros((1, len(model.ear.mean)), np.float32))
+            answers.append(model.ensemble(views).probabilities(views))
         if any(answer.shape != (1, len(GENRES)) or not np.isfinite(answer).all() for answer in answers):
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
