@@ -27,7 +27,7 @@ from genres.audio import load_audio  # noqa: F401 (others build on it here)
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
 from genres.datasets import DataSet, clips_with_audio, find_dataset, genre_folders  # noqa: F401
 from genres.metrics import accuracy
-from genres.runs import Run, Split, blend, blend_runs, keep_run
+from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (  # noqa: F401
     BIN_OF_ROW,
     COLUMNS,
@@ -42,6 +42,7 @@ from genres.spectrogram import (  # noqa: F401
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
+SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
 
 
@@ -687,6 +688,29 @@ def run_texture(pictures: Pictures, split: Split, seed: int) -> Run:
     settings = {"ridge": texture.RIDGE, "pictures": digest(pictures.matrices)}
     folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
     return keep_run(folder, log, "texture", split, seed, settings, pictures.labels, fit)
+
+
+def run_ear(pictures: Pictures, split: Split) -> Run:
+    """Train the ear's head on split.train, or read what was kept of it, on the tracks that the ear has heard."""
+    features = pictures.heard
+    known = ~np.isnan(features[:, 0])
+    split = Split(split.name, *(rows[known[rows]] for rows in split.parts.values()))
+
+    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+        head = ear.fit_head(features[split.train], pictures.labels[split.train])
+        return lambda rows: head.logits(features[rows]), None
+
+    settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE, "features": digest(features)}
+    folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
+    return keep_run(folder, log, "ear", split, 0, settings, pictures.labels, fit)
+
+
+def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
+    """Blend the picture's views of `run_protocol` with the ear, on the tracks that the ear has heard."""
+    heard = run_ear(pictures, runs["cnn"].split)
+    known = ~np.isnan(pictures.heard[:, 0])
+    views = [restrict_run(runs[view], known) if view in runs else heard for view in SOUND_WEIGHTS]
+    return blend_runs("all", views, list(SOUND_WEIGHTS.values()))
 
 
 def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe) -> dict[str, Run]:
