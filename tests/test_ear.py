@@ -84,16 +84,22 @@ def test_silence_gives_numbers_and_a_pause_is_not_listened_to():
     assert not ((paused.starts > 6) & (paused.starts < 12)).any()
 
 
-def test_files_are_heard_in_mono_and_a_bad_one_among_them_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(ear, "InputError", utils.InputError)  # until there is only one
-    soundfile.write(tmp_path / "mono.wav", _chord(4), RATE)
-    soundfile.write(tmp_path / "stereo.wav", np.stack([1.5 * _chord(4), 0.5 * _chord(4)], axis=1), RATE)
+def test_clips_are_heard_in_mono_and_a_bad_one_among_them_is_left_out(tmp_path):
+    chord = _chord(6)
+    soundfile.write(tmp_path / "mono.wav", chord, RATE)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([chord, chord], axis=1), RATE)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    with utils.joblib.parallel_config(n_jobs=1):
-        heard = ear.hear_files(sorted(tmp_path.glob("*.wav")), utils.load_audio)
-    assert heard["file"].tolist() == ["mono.wav", "stereo.wav"]
-    assert heard["tags"][0] == pytest.approx(heard["tags"][1], abs=1e-3)
-    assert "'bad.wav'" in heard["rejected"][0]
+    mono, stereo, bad = ear.hear_clips([tmp_path / f"{name}.wav" for name in ("mono", "stereo", "bad")])
+    assert mono == pytest.approx(stereo, abs=1e-3)
+    assert np.isnan(bad).all()
+
+
+def test_a_window_is_what_its_patches_sound_like():
+    heard = ear.hear(np.concatenate([_chord(30), 0.2 * np.random.default_rng(0).normal(size=30 * RATE)]), most=20)
+    first, second = ear.window_features(heard, np.array([0.0, 30.0]), 30)
+    alone = ear.hear(_chord(30))
+    assert first[:50] == pytest.approx(np.sqrt(alone.tags.mean(axis=0)), abs=0.1)
+    assert np.abs(first - second).max() > 0.3
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "empty", "flipped", "other weights"])
@@ -136,10 +142,3 @@ def test_a_head_is_the_same_after_it_was_stored_as_tensors(tmp_path):
     stored = torch.load(tmp_path / "head.pt", weights_only=True)
     again = ear.EarHead(**{name: part.numpy() for name, part in stored.items()})
     assert np.array_equal(again.logits(rows), head.logits(rows))
-
-
-def test_the_share_follows_the_better_view():
-    labels = np.arange(10).repeat(5)
-    good = 5 * np.eye(10)[labels]
-    assert ear.choose_share(good, -good, labels)[0] == 0
-    assert ear.choose_share(-good, good, labels)[0] == 1
