@@ -43,7 +43,7 @@ EAR_WINDOW_SAMPLES, EAR_HOP_SAMPLES = 512, 256  # 32 ms and 16 ms
 EAR_MEL_BINS = 96
 PATCH_FRAMES = 187
 PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # 2.99 s at 16 kHz
-MOST_PATCHES = 30  # of one song, 90 s of it: on two cores they take less than a second
+MOST_PATCHES = 24  # of one song, 72 s of it: on two cores they take less than a second
 QUIET_DB = 30.0  # a patch this far below a song's loud part counts as silence or fade-out
 RATE_IN, RATE_OUT = 441, 320  # samples that last equally long at the two rates: a block of 20 ms
 MARGIN_BLOCKS = 10  # on both sides of a patch, so that the resampler's filter finds what it reaches for
@@ -256,7 +256,12 @@ def hear_clips(paths: Sequence[Path]) -> np.ndarray:
             return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
         return head_features(clip.tags.mean(axis=0), clip.pools.mean(axis=0))
 
-    return np.stack(in_parallel(heard, paths, "listening to clips", 10))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each core has a clip of its own
+    try:
+        return np.stack(in_parallel(heard, paths, "listening to clips", 10))
+    finally:
+        torch.set_num_threads(threads)
 
 
 @dataclass(frozen=True)
