@@ -22,12 +22,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from genres import songs, texture, web_pictures
+from genres import ear, songs, texture, web_pictures
 from genres.audio import load_audio  # noqa: F401 (others build on it here)
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import DataSet, find_dataset, genre_folders  # noqa: F401
+from genres.datasets import DataSet, clips_with_audio, find_dataset, genre_folders  # noqa: F401
 from genres.metrics import accuracy
-from genres.runs import Run, Split, blend, blend_runs, keep_run
+from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (  # noqa: F401
     BIN_OF_ROW,
     COLUMNS,
@@ -42,6 +42,7 @@ from genres.spectrogram import (  # noqa: F401
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
+SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
 
 
@@ -119,6 +120,28 @@ class Pictures:
         """Texture descriptors, float32 (n, 48 000), from a cache beside the results."""
         make = lambda: {"texture": texture.describe(self.matrices, progress=True)}  # noqa: E731
         return kept(self.dataset.cache / "texture.npz", digest(self.matrices), make)["texture"]
+
+    @functools.cached_property
+    def heard(self) -> np.ndarray | None:
+        """What the ear heard in each picture's clip, float32 (n, 803), NaN where that is not known; None without any.
+
+        From the clips' sound, cached, where most of it is at hand; else from the table that the project carries for
+        GTZAN; else from those clips that have sound.
+        """
+        pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
+        table = ROOT / "data" / self.dataset.name / "ear.npz"
+        if table.is_file() and len(pairs) < 0.95 * len(self.table):
+            with np.load(table) as stored:
+                known = dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
+        else:
+            paths, names = list(pairs.values()), np.array(list(pairs), str)
+            make = lambda: {"image": names, "features": ear.hear_clips(paths)}  # noqa: E731
+            if not pairs:
+                return None
+            stored = kept(self.dataset.cache / "ear.npz", digest(files_key(paths), ear.PATCH_FRAMES), make)
+            known = dict(zip(stored["image"].tolist(), stored["features"], strict=True))
+        missing = np.full(len(next(iter(known.values()))), np.nan, np.float32)
+        return np.stack([known.get(Path(image).name, missing) for image in self.table["image"]])
 
 
 def read_pictures(dataset: DataSet) -> Pictures:
@@ -666,6 +689,29 @@ def run_texture(pictures: Pictures, split: Split, seed: int) -> Run:
     return keep_run(folder, log, "texture", split, seed, settings, pictures.labels, fit)
 
 
+def run_ear(pictures: Pictures, split: Split) -> Run:
+    """Train the ear's head on split.train, or read what was kept of it, on the tracks that the ear has heard."""
+    features = pictures.heard
+    known = ~np.isnan(features[:, 0])
+    split = Split(split.name, *(rows[known[rows]] for rows in split.parts.values()))
+
+    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+        head = ear.fit_head(features[split.train], pictures.labels[split.train])
+        return lambda rows: head.logits(features[rows]), None
+
+    settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE, "features": digest(features)}
+    folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
+    return keep_run(folder, log, "ear", split, 0, settings, pictures.labels, fit)
+
+
+def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
+    """Blend the picture's views of `run_protocol` with the ear, on the tracks that the ear has heard."""
+    heard = run_ear(pictures, runs["cnn"].split)
+    known = ~np.isnan(pictures.heard[:, 0])
+    views = [restrict_run(runs[view], known) if view in runs else heard for view in SOUND_WEIGHTS]
+    return blend_runs("all", views, list(SOUND_WEIGHTS.values()))
+
+
 def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe) -> dict[str, Run]:
     """Give the runs of the picture's views on a split, by name: cnn, texture, and both together as picture."""
     runs = {"cnn": run_network(pictures, split, seed, recipe), "texture": run_texture(pictures, split, seed)}
@@ -699,23 +745,34 @@ class Ensemble:
 class GenreModel:
     """The views that were trained together, and how they become one answer.
 
-    picture says how for pictures. familiarity knows what the training data looks like, web answers for pictures of a
-    web tool; a model may do without both. facts says how it was trained.
+    picture says how for pictures, sound for sound, where the ear's head is another view; a model may do without it.
+    familiarity knows what the training data looks like, web answers for pictures of a web tool; a model may do without
+    both. facts says how it was trained.
     """
 
     network: GenreNetwork
     texture: texture.TextureClassifier
     picture: Ensemble = field(default_factory=lambda: Ensemble(WEIGHTS))
+    ear: ear.EarHead | None = None
+    sound: Ensemble | None = None
     familiarity: texture.Familiarity | None = None
     web: web_pictures.WebClassifier | None = None
     facts: dict = field(default_factory=dict)
 
-    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]:
-        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name."""
-        return {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name.
+
+        heard: what the ear heard of the same pieces of sound, float32 (n, 803), as `ear.window_features` gives it.
+        """
+        said = {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+        return said if heard is None or self.ear is None else said | {"ear": self.ear.logits(heard)}
+
+    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble:
+        """Give what makes one answer of these views: that for sound where the ear is among them."""
+        return self.sound if "ear" in views else self.picture
 
     def probabilities(self, matrices: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
         return self.picture.probabilities(self.views(matrices))
 
     def is_unfamiliar(self, matrices: np.ndarray) -> bool:
@@ -758,6 +815,8 @@ def save_model(path: Path, model: GenreModel) -> None:
     """Write a model as plain tensors, with its genres and facts."""
     stored = {"genres": list(GENRES), "network": model.network.cpu().state_dict(), "facts": model.facts}
     stored |= {"texture": _as_tensors(model.texture), "picture": vars(model.picture)}
+    if model.ear and model.sound:
+        stored |= {"ear": _as_tensors(model.ear), "sound": vars(model.sound)}
     if model.familiarity:
         stored["familiarity"] = _as_tensors(model.familiarity)
     if model.web:
@@ -790,6 +849,8 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
             facts=stored["facts"],
         )
         model.network.load_state_dict(stored["network"])
+        if "ear" in stored:
+            model.ear, model.sound = _from_tensors(ear.EarHead, stored["ear"]), Ensemble(**stored["sound"])
         if "familiarity" in stored:
             model.familiarity = _from_tensors(texture.Familiarity, stored["familiarity"])
         if "web" in stored:
@@ -798,11 +859,12 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         # One question shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
         answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
-        limits = [float(part.unsure_below) for part in (model.picture, model.web) if part]
-        if (
-            not all(a.shape == (1, len(GENRES)) and np.isfinite(a).all() for a in answers)
-            or not np.isfinite(limits).all()
-        ):
+        if model.ear:
+            views = model.views(blank, np.zeros((1, len(model.ear.mean)), np.float32))
+            answers.append(model.ensemble(views).probabilities(views))
+        sizes = {answer.shape for answer in answers}
+        limits = [float(part.unsure_below) for part in (model.picture, model.web, model.sound) if part]
+        if sizes != {(1, len(GENRES))} or not np.isfinite(np.concatenate([limits, *map(np.ravel, answers)])).all():
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
     except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
-from genres.song_files import SOUND_SUFFIXES, file_name
+from genres.song_files import SOUND_SUFFIXES, file_names
 from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 KAGGLE_SET = "andradaolteanu/gtzan-dataset-music-genre-classification"
@@ -136,7 +136,7 @@ def _set_name(folder: Path, images: Path, demo: bool) -> str:
             if digest(picture_to_matrix(path)) == GTZAN_PICTURES[path.name]:
                 return "gtzan"
     named = next(path.name for path in (folder, *folder.parents) if path.name not in ("Data", "images_original"))
-    plain = file_name(named)
+    plain = file_names([named])[0]
     return f"own_{plain}" if plain in {"gtzan", "demo", "songs", "musicnn"} else plain
 
 

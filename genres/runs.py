@@ -117,6 +117,13 @@ def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
     return replace(runs[0], view=view, logits=logits, minutes=sum(run.minutes for run in runs))
 
 
+def restrict_run(run: Run, known: np.ndarray) -> Run:
+    """Give the run on the rows only for which `known`, bool (pictures,), holds."""
+    parts = {part: known[rows] for part, rows in run.split.parts.items()}
+    split = Split(run.split.name, *(run.split.parts[part][kept_rows] for part, kept_rows in parts.items()))
+    return replace(run, split=split, logits={part: run.logits[part][kept_rows] for part, kept_rows in parts.items()})
+
+
 def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
     """Mean of the runs' probabilities, float (n, 10), for a part of their common split."""
     return np.mean([softmax(run.logits[part], axis=1) for run in runs], axis=0)
