@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import utils
-from genres.common import GENRES, ROOT, digest
+from genres.common import GENRES, digest
 from genres.datasets import find_dataset
 
 
@@ -93,11 +93,3 @@ def test_the_splits_of_the_real_set_are_the_published_ones(gtzan, tmp_path):
     }
     paths = sorted(pictures.dataset.images.glob("*/*0007*.png"))
     assert np.mean([np.array(Image.open(path).convert("L")).mean() for path in paths]) == pytest.approx(119.1, abs=1.5)
-
-
-def test_the_track_table_covers_every_picture_of_the_set():
-    tracks = pd.read_csv(ROOT / "data/gtzan/tracks.csv", dtype=str, keep_default_na=False)
-    assert len(tracks) == 1000
-    assert tracks["image"].is_unique
-    assert set(tracks["genre"]) == set(GENRES)
-    assert set(tracks["fault_filtered_split"]) == {"train", "valid", "test", ""}

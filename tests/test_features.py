@@ -61,7 +61,6 @@ def test_a_note_is_heard_as_its_pitch_class_in_sound_and_picture(frequency, note
 
 def test_rows_have_names_and_a_picture_lacks_only_the_zero_crossing_rate():
     row, table = features.describe_sound(noise()), features.describe_matrices(audio_to_matrix(noise())[None])
-    assert {"mfcc_01_mean", "chroma_12_std", "rms_change"} <= set(row.index)
     missing = set(row.index) - set(table.columns)
     assert missing == {f"zero_crossing_rate_{statistic}" for statistic in features.STATISTICS}
     assert {features.feature_group(name) for name in row.index} == set(features.NAMED_FEATURES)
