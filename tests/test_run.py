@@ -64,6 +64,17 @@ def test_every_setting_is_a_parameter_of_its_notebook():
             assert set(settings.get(number, {})) | common <= named, path.name
 
 
+def test_songs_are_given_to_notebook_04_and_to_nothing_else(executed, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "1999").mkdir()
+    (tmp_path / "1999" / "a song (rock).mp3").write_bytes(b"x")
+    run.main(["songs", "1999", "--model", "my.pt", "--output", "out"])
+    assert list(executed) == ["04"]
+    given = {"songs_folder": [str(tmp_path / "1999")], "output_folder": str(tmp_path / "out"), "songs_only": True}
+    assert executed["04"] == given | {"model_path": str(tmp_path / "my.pt")}
+    assert "songs.csv" in capsys.readouterr().out
+
+
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """Give a function that makes notebook 99 of these sources, the first of them its parameters."""
