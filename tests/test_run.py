@@ -109,9 +109,10 @@ def test_a_failing_pipeline_ends_with_the_sentence_and_another_exit_code(small_s
     assert ended.value.code == "Notebook 01 stopped in cell 3: why."  # a text goes to stderr, and the code is 1
 
 
-def test_a_committed_notebook_does_not_show_the_run_s_own_parameters(notebook, tmp_path):
+def test_a_committed_notebook_does_not_show_the_run_s_own_parameters(notebook, tmp_path, capfd):
     notebook("seed = 0", "", "seed")
     run.execute("99", tmp_path / "99.ipynb", {"seed": 7})
+    assert "WARNING" not in capfd.readouterr().err, "a warning that a user can do nothing about"
     made = nbformat.read(tmp_path / "99.ipynb", 4)
     assert any("seed = 7" in cell.source for cell in made.cells)
     clean = run.without_parameters(made)

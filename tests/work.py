@@ -66,12 +66,12 @@ def main(folder: Path, name: str) -> dict:
     announce("training")
     rows = np.arange(len(pictures.table))
     recipe = replace(utils.OURS, epochs=3, batch_size=4, evaluate_every=2)
-    run = utils.run_protocol(pictures, utils.Split("halves", rows[::2], rows[1::2]), 0, recipe)["picture"]
+    run = utils.run_protocol(pictures, utils.Split("some", rows, rows[::2]), 0, recipe)["picture"]
 
     announce("records")
     for number in range(RECORDS):
         text = 'a, long; "setting" of the run' * 9
-        runs.record_experiment(results / "experiments.csv", name, "halves", number, text, {}, 0.1)
+        runs.record_experiment(results / "experiments.csv", name, "some", number, text, {}, 0.1)
         runs.update_metrics(results / "metrics.json", **{name: number})
     return {
         "files": {path.name: digest(path.read_bytes()) for path in sorted(downloaded.rglob("*.png"))},
