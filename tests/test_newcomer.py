@@ -38,14 +38,6 @@ def _type(command: str, clone: Path) -> str:
     return ended.stdout
 
 
-def test_readme_begins_with_commands_that_make_and_run_py_know():
-    lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
-    typed = [line.partition("#")[0].strip() for line in lines if line.startswith("make ")]
-    assert typed[:3] == ["make pipeline", "make songs SONGS=my_songs", "make test"]
-    windows = [line.partition("run.py ")[2] for line in lines if line.startswith(".venv\\Scripts\\python run.py")]
-    assert windows == ["pipeline", "songs my_songs"]
-
-
 def test_the_pipeline_leaves_what_readme_promises(clone):
     _type("make pipeline", clone)
     results = clone / "data" / "demo" / "run"

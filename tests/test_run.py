@@ -38,6 +38,14 @@ def test_a_command_without_what_it_needs_says_one_sentence_and_fails():
     ]
 
 
+def test_readme_begins_with_commands_that_make_and_run_py_know():
+    lines = [line.strip() for line in (ROOT / "README.md").read_text(encoding="utf-8").splitlines()]
+    typed = [line.partition("#")[0].strip() for line in lines if line.startswith("make ")]
+    assert typed[:3] == ["make pipeline", "make songs SONGS=my_songs", "make test"]
+    windows = [line.partition("run.py ")[2] for line in lines if line.startswith(".venv\\Scripts\\python run.py")]
+    assert windows == ["pipeline", "songs my_songs"]
+
+
 @pytest.mark.parametrize("data", ["1999", "two words", "it's mine"])
 def test_folders_reach_the_notebooks_as_text_whatever_they_look_like(data, small_set, tmp_path, monkeypatch, executed):
     monkeypatch.chdir(tmp_path)
