@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -215,12 +216,24 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
     """Draw the course's random split: stratified by genre, seeded, identical pictures on the same side.
 
     scikit-learn draws among the distinct pictures; a twin then follows its double.
+
+    Raises InputError for a seed or a share that cannot be used, or that leaves a part without one picture per genre.
     """
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise InputError(f"The seed is {seed!r}: give a whole number from 0 on, such as 0.")
+    if not isinstance(validation_share, Real) or not 0 < validation_share < 1:
+        raise InputError(f"The validation share is {validation_share!r}: give a number between 0 and 1, such as 0.3.")
     groups = twin_groups(pictures.matrices)
     distinct, first = np.unique(groups, return_index=True)
-    train, validation = train_test_split(
-        distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
-    )
+    try:
+        train, validation = train_test_split(
+            distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
+        )
+    except ValueError as error:  # too few pictures for the share
+        raise InputError(
+            f"With a validation share of {validation_share} a part has fewer pictures than genres: choose another, "
+            "or add pictures."
+        ) from error
     return Split(f"random-{seed}", np.flatnonzero(np.isin(groups, train)), np.flatnonzero(np.isin(groups, validation)))
 
 
