@@ -230,10 +230,7 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
             distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
         )
     except ValueError as error:  # too few pictures for the share
-        raise InputError(
-            f"With a validation share of {validation_share} a part has fewer pictures than genres: choose another, "
-            "or add pictures."
-        ) from error
+        raise InputError(f"A validation share of {validation_share} leaves a genre out: choose another.") from error
     return Split(f"random-{seed}", np.flatnonzero(np.isin(groups, train)), np.flatnonzero(np.isin(groups, validation)))
 
 
