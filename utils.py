@@ -26,7 +26,14 @@ from tqdm.auto import tqdm
 from genres import ear, songs, texture, web_pictures
 from genres.audio import load_audio  # noqa: F401 (others build on it here)
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import DataSet, clips_with_audio, find_dataset, genre_folders  # noqa: F401
+from genres.datasets import (  # noqa: F401
+    DataSet,
+    artist_numbers,
+    clips_with_audio,
+    find_dataset,
+    genre_folders,
+    read_tracks,
+)  # fmt: skip
 from genres.metrics import accuracy
 from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (  # noqa: F401
@@ -99,22 +106,12 @@ class Pictures:
     @functools.cached_property
     def tracks(self) -> pd.DataFrame | None:
         """Facts per picture that the project carries for GTZAN (artist, title, published split), or None."""
-        path = ROOT / "data" / self.dataset.name / "tracks.csv"
-        if not path.is_file():
-            return None
-        facts = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return self.table[["image"]].merge(facts, on="image", how="left").fillna("")
+        return read_tracks(self.dataset, self.table["image"])
 
     @functools.cached_property
     def artists(self) -> np.ndarray | None:
-        """Artist, or group of artists, of each picture, str (n,); None where the set names none.
-
-        A picture whose artist is not known is a group of its own.
-        """
-        if self.tracks is None:
-            return None
-        groups = self.tracks["artist_group"].where(self.tracks["artist_group"] != "", self.tracks["artist"])
-        return groups.where(groups != "", self.table["image"]).to_numpy(str)
+        """A number for each picture's artist, or group of artists, int (n,); None where the set names none."""
+        return None if self.tracks is None else artist_numbers(self.tracks)
 
     @functools.cached_property
     def descriptors(self) -> np.ndarray:
@@ -802,7 +799,7 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     network = GenreNetwork()
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
     train_network(network, pictures, everything, recipe, seed, checkpoint, "final network")
-    artists = pictures.table["image"].to_numpy(str) if pictures.artists is None else pictures.artists
+    artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
     model = GenreModel(
         network,
         texture.fit_texture_classifier(pictures.descriptors, pictures.labels),
