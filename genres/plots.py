@@ -199,15 +199,15 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
         plain = curve.dropna(subset=["validation"]) if "validation" in curve else curve.iloc[:0]
-        above.plot(curve["epoch"], curve["loss"], label="training (augmented pictures)")
+        above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
         if len(plain):
             axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
             axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
-    losses[0][0].set_ylabel("training loss")
-    panels[0][0].set_ylabel("accuracy on whole pictures")
-    panels[0][-1].legend(loc="lower right")
+    losses[0].set_ylabel("loss on augmented pictures")
+    panels[0].set_ylabel("accuracy on whole pictures")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
 
@@ -235,6 +235,38 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
             axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
     axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5), title=title)
     axes.set_axis_off()
+    return figure
+
+
+def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6) -> Figure:
+    """Draw what layers make of one picture: a row per named layer, its channels with the largest spread.
+
+    maps: float (channels, rows, columns) by name. Each panel uses the whole range of greys for itself.
+    """
+    figure, grid = _subplots(len(maps), channels, figsize=(12.5, 1.9 * len(maps) + 0.6), squeeze=False)
+    for row, (name, layer) in zip(grid, maps.items(), strict=True):
+        strongest = np.sort(np.argsort(-layer.std(axis=(1, 2)), kind="stable")[:channels])
+        for axes in row[len(strongest) :]:
+            axes.set_visible(False)
+        for axes, channel in zip(row, strongest, strict=False):
+            axes.imshow(layer[channel], origin="lower", aspect="auto", cmap="gray", interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"channel {channel + 1} of {len(layer)}", fontsize="small")
+        row[0].set_ylabel(f"{name}\n{layer.shape[1]} x {layer.shape[2]}", fontsize="small")
+    figure.supxlabel("time", fontsize="medium")
+    figure.supylabel("pitch, low to high", fontsize="medium")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
+    """Bars of the mean accuracy of each variant, its runs as dots; columns variant and validation."""
+    order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
+    figure, axes = _subplots(figsize=(9, 0.4 * len(order) + 1.4))
+    sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
+    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=0.15, ax=axes)
+    axes.set(title=title, xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
+    axes.grid(axis="x", alpha=0.4)
     return figure
 
 
