@@ -205,8 +205,9 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
             axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
             axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
-    losses[0].set_ylabel("loss on augmented pictures")
-    panels[0].set_ylabel("accuracy on whole pictures")
+        axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
+    losses[0].set_ylabel("loss while training")
+    panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
@@ -228,7 +229,7 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
             else f"{layer.channels}x{layer.rows}x{layer.columns}"
         )
         axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
-        weights = f"\n{layer.weights:,} weights" if layer.weights else ""
+        weights = f"\n{layer.weights:,}\nweights" if layer.weights else ""
         axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
         left += width + 0.75
         if k < len(layers) - 1:
@@ -296,10 +297,10 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str =
         errors = np.abs(np.transpose(bounds) - report[value].to_numpy())
         place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
         axes.errorbar(place, report[value], errors, fmt=marker, label=name, capsize=2, markersize=5)
-    axes.set_xticks(range(len(GENRES)), GENRES)
+    axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(title=title, xlabel="genre", ylabel=f"{value}, with 95 % interval", ylim=(0, 1.02))
     axes.grid(axis="y", alpha=0.4)
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -339,9 +340,10 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
         axes.grid(axis="x", alpha=0.4)
     panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
     panels[0][0].invert_yaxis()
-    for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
-        panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
-    figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
+    if {*views} & {*PRETRAINED}:
+        for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
+            panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
+        figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
     figure.suptitle(title)
     return figure
 
@@ -381,6 +383,18 @@ def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str
     return image
 
 
+def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
+    """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334)."""
+    figure, grid = _subplots(1, len(heats), figsize=(12, 3.4), sharey=True, squeeze=False)
+    for axes, (name, heat) in zip(grid[0], heats.items(), strict=True):
+        image = draw_activation(axes, matrix, heat, name)
+    for axes in grid[0, 1:]:
+        axes.set_ylabel("")
+    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.suptitle(title)
+    return figure
+
+
 def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: str) -> Figure:
     """Draw one genre's page: where the network looks in its pictures, beside what a listener goes by.
 
@@ -395,7 +409,7 @@ def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: 
     set_frequency_ticks(profile)
     profile.set(title=f"mean of {len(matrices)} pictures", xlabel="share of the maximum", xlim=(0, 1))
     profile.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="small", ncols=2)
-    named = zip(("instruments", "rhythm", "to be seen"), GENRE_MARKS[genre], strict=True)
+    named = zip(("instruments", "rhythm (beats a minute)", "to be seen"), GENRE_MARKS[genre], strict=True)
     lines = [textwrap.fill(f"{name}: {what}", 32) for name, what in named]
     text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
     text.set_axis_off()
