@@ -513,6 +513,46 @@ def random_crops(levels: Tensor, recipe: Recipe) -> Tensor:
     return nn.functional.grid_sample(levels[:, None], torch.stack([x, y], dim=-1), align_corners=True)[:, 0]
 
 
+def augment(levels: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Give a batch as a network trains on it: random crops, mixed in pairs, and the targets mixed the same way.
+
+    levels (n, 128, columns) give (n, 128, crop_columns); labels (n,) stay, or with mixup become shares (n, 10).
+    """
+    if recipe.crop_columns:
+        levels = random_crops(levels, recipe)
+    if not recipe.mixup:
+        return levels, labels
+    mixup = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
+    levels, targets = mixup(levels[:, None], labels)  # pictures with one channel
+    return levels[:, 0], targets
+
+
+def train_epoch(
+    network: nn.Module,
+    loader: DataLoader,
+    loss_function: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    recipe: Recipe,
+) -> dict[str, float]:
+    """Show a network each batch of the loader once; gives the loss and the accuracy (train) as met while training."""
+    device = next(network.parameters()).device
+    network.train()
+    loss_sum, hits, seen = 0.0, 0.0, 0
+    for matrices, labels in loader:
+        levels, targets = augment(matrices.to(device).float(), labels.to(device), recipe)
+        with _autocast(device):
+            logits = network(levels)
+        loss = loss_function(logits.float(), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        hits += (logits.argmax(1).cpu() == labels).sum().item()
+        loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
+    return {"loss": loss_sum / seen, "train": hits / seen}
+
+
 def train_network(
     network: nn.Module,
     pictures: Pictures,
@@ -548,9 +588,6 @@ def train_network(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(loader), pct_start=0.25
         )
-    mix = lambda levels, labels: (levels, labels)  # noqa: E731
-    if recipe.mixup:
-        mix = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
@@ -558,23 +595,7 @@ def train_network(
     curve = _resume(checkpoint, settings, parts, device)
     for epoch in tqdm(range(len(curve), recipe.epochs), initial=len(curve), total=recipe.epochs, desc=describe):
         torch.manual_seed(1_000 * seed + epoch)
-        network.train()
-        loss_sum, hits, seen = 0.0, 0.0, 0
-        for matrices, labels in loader:
-            levels = matrices.to(device).float()
-            if recipe.crop_columns:
-                levels = random_crops(levels, recipe)
-            levels, targets = mix(levels[:, None], labels.to(device))  # pictures with one channel
-            with _autocast(device):
-                logits = network(levels[:, 0])
-            loss = loss_function(logits.float(), targets)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            hits += (logits.argmax(1).cpu() == labels).sum().item()
-            loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
-        row = {"epoch": epoch + 1, "loss": loss_sum / seen, "train": hits / seen}
+        row = {"epoch": epoch + 1} | train_epoch(network, loader, loss_function, optimiser, schedule, recipe)
         measured = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
         if measured and len(split.validation):
             for name, rows in (("train_plain", split.train), ("validation", split.validation)):
