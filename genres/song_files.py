@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 import unicodedata
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,13 +34,17 @@ GENRE_WORDS = {genre: genre for genre in GENRES} | {
 
 @dataclass(frozen=True)
 class Song:
-    """One song of a folder: its file, a title, one of the ten genres or None, and why None where one was named."""
+    """One song of a folder: its file, a title, one of the ten genres or None, and why None where one was named.
+
+    label_from: where the genre was read, "songs.csv", "file name" or "folder", or "".
+    """
 
     path: Path
     title: str
     genre: str | None = None
     note: str = ""
     artist: str = ""
+    label_from: str = ""
 
 
 def map_genre(name: str) -> str | None:
@@ -85,7 +91,9 @@ def _songs_in(folder: Path) -> list[Song]:
         genre = map_genre(named) if named else in_folder
         note = f"'{named}' is none of the ten genres" if named and genre is None else ""
         stem = bracket[1] if bracket and map_genre(bracket[2]) else path.stem
-        songs.append(Song(path, row.get("title") or stem.replace("_", " ").strip(), genre, note))
+        place = "songs.csv" if row.get("genre") else "file name" if named else "folder"
+        title = row.get("title") or stem.replace("_", " ").strip()
+        songs.append(Song(path, title, genre, note, row.get("artist", ""), place if genre else ""))
     songs += [
         Song(folder / name, row.get("title") or name, None, "there is no such file") for name, row in table.items()
     ]
@@ -116,6 +124,16 @@ def file_name(title: str) -> str:
     """A title as a plain file name: lower case letters, digits and underscores."""
     plain = unicodedata.normalize("NFKD", title).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "_", plain).strip("_")[:60] or "untitled"
+
+
+def file_names(titles: Sequence[str]) -> list[str]:
+    """Titles as plain file names, no two the same; a title that comes again gets a number."""
+    met: Counter[str] = Counter()
+    names = []
+    for plain in map(file_name, titles):
+        met[plain] += 1
+        names.append(plain if met[plain] == 1 else f"{plain}_{met[plain]}")
+    return names
 
 
 def split_folders(named: str) -> list[Path]:
