@@ -437,7 +437,7 @@ def page(*parts: object) -> display.HTML:
 def plot_views(results: Sequence[SongResult], title: str) -> Figure:
     """Heat table of the genres that each view gives to each song, as means over the windows.
 
-    A frame marks the label, a number the largest probability, in %. Songs without views, which are web pictures, are left out.
+    A frame marks the label, a number the largest probability, in %. Songs without views (web pictures) are left out.
     """
     heard = [result for result in results if result.views]
     names = list(dict.fromkeys(name for result in heard for name in result.views))
