@@ -5,6 +5,8 @@ Colours are those of seaborn's colour-blind palette and of maps whose brightness
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import os
 import textwrap
@@ -21,15 +23,17 @@ from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
+from pandas.io.formats.style import Styler
 from PIL import Image
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
 from genres.audio import SAMPLE_RATE
-from genres.common import GENRES, replacing
+from genres.common import GENRES, digest, replacing
 from genres.metrics import reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
-from genres.songs import KINDS, SongResult
+from genres.songs import KINDS, SongResult, song_table
 from genres.spectrogram import CLIP_SECONDS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES, TOP_DB
 
 GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in a spectrogram
@@ -108,7 +112,8 @@ def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 
     path = folder / f"{name}.ogg"
     with replacing(path) as temporary:
         soundfile.write(temporary, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="OGG")
-    return display.Audio(url=Path(os.path.relpath(path)).as_posix(), embed=False)
+    read_in = os.environ.get("GENRES_PAGE", ".")  # the folder of the executed notebook, if it is not where it runs
+    return display.Audio(url=Path(os.path.relpath(path, read_in)).as_posix(), embed=False)
 
 
 def draw_spectrogram(
@@ -436,7 +441,9 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
             axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
             mark = {True: "✓ ", False: "✗ ", None: ""}[right]
             wanted = f" (label {r.song.genre})" if right is False else ""
-            axes.text(min(r.confidence, 0.7) + 0.01, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small")
+            clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # the threshold does not cross the words
+            at = min(r.confidence, 0.7) + 0.01
+            axes.text(at, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small", bbox=clear)
         axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
@@ -444,6 +451,66 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
     figure.suptitle(title)
     return figure
+
+
+def answer_table(results: Sequence[SongResult]) -> Styler:
+    """Table of the answers: marks for right and wrong, bars for the confidence, and why an answer is unsure."""
+    table = song_table(results)[["right", "song", "label", "answer", "confidence", "top three", "kind", "note"]]
+    table["confidence"] = table["confidence"].where(table["answer"] != "")
+    table["answer"] = table["answer"].replace("", "no answer")
+    colours = {mark: f"color: {COLOURS.as_hex()[k]}; font-weight: bold" for mark, k in (("✓", 2), ("✗", 3))}
+    style = Styler(table.rename(columns={"right": "", "note": "remarks"}), uuid=digest(table.to_csv()))
+    style.hide(axis="index").format(escape="html").format("{:.0%}", na_rep="", subset=["confidence"])
+    style.bar(subset=["confidence"], vmin=0, vmax=1, color="#8fb8de", width=95)
+    style.map(lambda mark: colours.get(mark, ""), subset=[""])
+    style.set_properties(**{"text-align": "left"}).set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    return style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')  # a title may hold two dollar signs
+
+
+def page(*parts: object) -> display.HTML:
+    """Join texts, tables, pictures and players to one output, which a later one can replace as a whole."""
+
+    def as_html(part: object) -> str:
+        if isinstance(part, display.Image):
+            return f'<img src="data:image/png;base64,{base64.b64encode(part.data).decode()}">'
+        if hasattr(part, "_repr_html_"):
+            return part._repr_html_()
+        return f'<p class="tex2jax_ignore mathjax_ignore">{html.escape(str(part))}</p>'
+
+    return display.HTML("\n".join(map(as_html, parts)))
+
+
+def plot_views(results: Sequence[SongResult], title: str) -> Figure:
+    """Heat table of the genres that each view gives to each song, as means over the windows.
+
+    A frame marks the label, a number the largest probability, in %. Songs without views (web pictures) are left out.
+    """
+    heard = [result for result in results if result.views]
+    names = list(dict.fromkeys(name for result in heard for name in result.views))
+    panels = {VIEWS.get(name, name): [_said(result, name) for result in heard] for name in names}
+    panels["all together"] = [result.probabilities for result in heard]
+    size = (2.4 + 2.6 * len(panels), 1.9 + 0.3 * len(heard))
+    figure, grid = _subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axes, (name, rows) in zip(grid[0], panels.items(), strict=True):
+        image = axes.imshow(np.array(rows), vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        for place, (result, row) in enumerate(zip(heard, rows, strict=True)):
+            if np.isfinite(row).all():
+                top, colour = int(row.argmax()), "white" if row.max() > 0.5 else "black"
+                axes.text(top, place, f"{100 * row[top]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            if result.song.genre:
+                corner = (GENRES.index(result.song.genre) - 0.5, place - 0.5)
+                axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.8))
+        axes.set_xticks(range(len(GENRES)), GENRES, rotation=90)
+        axes.set(title=name, xlabel="genre")
+    titles = [textwrap.shorten(drawable(result.song.title), 34) for result in heard]
+    grid[0, 0].set_yticks(range(len(heard)), titles, parse_math=False, fontsize="small")
+    figure.colorbar(image, ax=grid, label="probability" if len(heard) > 2 else "")
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _said(result: SongResult, view: str) -> np.ndarray:
+    return softmax(result.views[view], axis=1).mean(axis=0) if view in result.views else np.full(len(GENRES), np.nan)
 
 
 def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:

@@ -186,3 +186,24 @@ def test_run_all_in_jupyterlab_ends_without_an_error(name, project, lab, page):
     with urllib.request.urlopen(lab.format("api/kernels")) as answer:
         for kernel in json.load(answer):
             urllib.request.urlopen(urllib.request.Request(lab.format(f"api/kernels/{kernel['id']}"), method="DELETE"))
+
+
+def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page, small_set, tmp_path):
+    name = "04_test_personal_songs.ipynb"
+    song = tmp_path / "for $1 or $2.mp3"  # between two dollar signs a page may see a formula
+    shutil.copy(next((small_set / "songs").glob("*.mp3")), song)
+    code = [cell for cell in nbformat.read(project / "notebooks" / name, 4).cells if cell.cell_type == "code"]
+    page.goto(lab.format(f"lab/workspaces/upload/tree/notebooks/{name}"))
+    _run_all(page, len(code))
+    with page.expect_file_chooser() as chooser:
+        page.get_by_role("button", name="Choose a song").click()
+    chooser.value.set_files(song)
+    answer = page.locator(".jp-OutputArea-output").filter(has=page.get_by_role("cell", name="for $1 or $2"))
+    answer.wait_for(timeout=120_000)
+    assert any(genre in answer.locator("table").inner_text() for genre in utils.GENRES)
+    assert "training clips most like it" in answer.inner_text()
+    assert answer.locator("img").count() == 2
+    answer.locator("audio").first.evaluate("player => new Promise(done => { player.oncanplay = done; player.load() })")
+    answer.scroll_into_view_if_needed()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / "04_upload.png")
