@@ -34,6 +34,7 @@ from genres.datasets import (  # noqa: F401
     genre_folders,
     read_tracks,
 )  # fmt: skip
+from genres.device import autocast, load_weights, pick_device, torchvision_transforms
 from genres.metrics import accuracy
 from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (  # noqa: F401
@@ -52,32 +53,6 @@ MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, 
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
 SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
-
-
-@functools.cache
-def torchvision_transforms():
-    """Import torchvision's transforms, also beside a CPU-only torch, and only when a network is trained.
-
-    torchvision's Linux wheel is built against CUDA. Beside a CPU-only torch its compiled operators do not load,
-    and the import stops at "operator torchvision::nms does not exist". Nothing here calls those operators, so
-    declaring their two schemas is enough to let the import pass.
-    """
-    try:
-        from torchvision.transforms import v2
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_transforms.keep_alive = library
-        from torchvision.transforms import v2
-    return v2
-
-
-def pick_device() -> torch.device:
-    """Give the fastest device there is: CUDA, then Apple's MPS, then the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -161,9 +136,8 @@ def read_pictures(dataset: DataSet) -> Pictures:
         genres = [path.parent.name.lower() for path, _ in good]
         for genre in GENRES:
             if genre not in genres:
-                reason = next(
-                    (item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre])
-                )
+                reasons = [item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre]]
+                reason = reasons[0] if reasons else "It holds only hidden files."
                 raise InputError(f"No picture of genre {genre} can be read in '{folders[genre]}'. {reason}")
         return {
             "image": np.array(names if unique else [f"{g}/{n}" for g, n in zip(genres, names, strict=True)]),
@@ -490,12 +464,6 @@ REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e
 OURS = Recipe(epochs=60)
 
 
-def _autocast(device: torch.device):
-    """bfloat16 autocast where the processor computes in it; elsewhere it would only be slower."""
-    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
 def random_crops(levels: Tensor, recipe: Recipe) -> Tensor:
     """Cut a random piece of crop_columns out of each matrix, played a little faster or slower, higher or lower.
 
@@ -541,7 +509,7 @@ def train_epoch(
     loss_sum, hits, seen = 0.0, 0.0, 0
     for matrices, labels in loader:
         levels, targets = augment(matrices.to(device).float(), labels.to(device), recipe)
-        with _autocast(device):
+        with autocast(device):
             logits = network(levels)
         loss = loss_function(logits.float(), targets)
         optimiser.zero_grad()
@@ -625,20 +593,6 @@ def _resume(path: Path | None, settings: str, parts: dict, device: torch.device)
     return stored["curve"]
 
 
-def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
-    """Load a file of weights as plain data; nothing in it can run.
-
-    Raises InputError for a missing, damaged or foreign file.
-    """
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
-        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
-    return stored
-
-
 @torch.inference_mode()
 def predict(network: nn.Module, matrices: np.ndarray, pieces: int = 5, batch_size: int = 32) -> np.ndarray:
     """Give logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334).
@@ -653,7 +607,7 @@ def predict(network: nn.Module, matrices: np.ndarray, pieces: int = 5, batch_siz
     logits = [torch.empty(0, len(GENRES))]
     for begin in range(0, len(matrices), batch_size):
         levels = torch.from_numpy(matrices[begin : begin + batch_size]).to(device).float()
-        with _autocast(device):
+        with autocast(device):
             heard = [network(levels[..., start : start + columns]).float() for start in starts]
         logits.append(torch.stack(heard).log_softmax(-1).logsumexp(0).cpu() - np.log(len(starts)))
     return torch.cat(logits).numpy()
@@ -667,7 +621,7 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
     """
     device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad(), _autocast(device):
+    with torch.no_grad(), autocast(device):
         maps = network.features[:-1](network.views(torch.from_numpy(matrices).to(device).float())).float()
     maps.requires_grad_(True)
     pooled = network.features[-1](maps).mean(dim=2)
@@ -891,7 +845,9 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         if model.ear:
             views = model.views(blank, np.zeros((1, len(model.ear.mean)), np.float32))
             answers.append(model.ensemble(views).probabilities(views))
-        if any(answer.shape != (1, len(GENRES)) or not np.isfinite(answer).all() for answer in answers):
+        sizes = {answer.shape for answer in answers}
+        limits = [float(part.unsure_below) for part in (model.picture, model.web, model.sound) if part]
+        if sizes != {(1, len(GENRES))} or not np.isfinite(np.concatenate([limits, *map(np.ravel, answers)])).all():
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
     except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:

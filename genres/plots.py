@@ -126,7 +126,7 @@ def draw_spectrogram(
         extent=(0, seconds, -0.5, MEL_BINS - 0.5), interpolation="nearest",
     )  # fmt: skip
     set_frequency_ticks(axes)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(drawable(title), parse_math=False)
     axes.set_xlabel("time in s")
     return image
 
@@ -157,7 +157,7 @@ def spectrogram_grid(
             axes.set_xlabel("")
     figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -191,7 +191,7 @@ def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
     step = max(1, len(samples) // 20_000)
     above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
     above.set(ylabel="amplitude")
-    above.set_title(title, parse_math=False)
+    above.set_title(drawable(title), parse_math=False)
     image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
     figure.colorbar(image, ax=below, label=DECIBELS)
     return figure
@@ -376,7 +376,7 @@ def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
     set_frequency_ticks(profile)
     profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
     figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 

@@ -258,9 +258,9 @@ def write_readme(metrics: Path, readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     for name, table in tables.items():
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
         if not mark or not end:
             raise InputError(f"'{readme.name}' has lost its marks around the table '{name}': put them back.")
-        text = before + mark + markdown(table) + end + after
+        text = before + mark + markdown(table) + "\n" + end + after
     with replacing(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")
