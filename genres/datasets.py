@@ -6,6 +6,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
 from genres.song_files import SOUND_SUFFIXES, file_names
@@ -217,3 +222,26 @@ def clips_with_audio(dataset: DataSet, per_genre: int | None = None) -> list[tup
         kaggle = {clip: images / f"{clip.stem.replace('.', '')}.png" for clip in sorted(clips)[:per_genre]}
         pairs += [(clip, image if image.is_file() else images / f"{clip.stem}.png") for clip, image in kaggle.items()]
     return pairs
+
+
+def read_tracks(dataset: DataSet, images: pd.Series) -> pd.DataFrame | None:
+    """Give the facts that the project carries for GTZAN (artist, title, published split), a row per image, or None."""
+    path = ROOT / "data" / dataset.name / "tracks.csv"
+    if not path.is_file():
+        return None
+    facts = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return images.to_frame("image").merge(facts, on="image", how="left").fillna("")
+
+
+def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
+    """Number the artists of tracks, int (n,): two have one number if they share an artist's name or a published group.
+
+    The published groups (column artist_group) join artists that play together, but also split some artists into
+    several. A track whose artist is not known has a number of its own.
+    """
+    n = len(tracks)
+    codes = [pd.factorize(tracks[name].replace("", np.nan))[0] for name in ("artist", "artist_group")]
+    first, second = (np.where(code < 0, np.arange(n) + n, code) + k * 2 * n for k, code in enumerate(codes))
+    rows = np.arange(n) + 4 * n
+    links = csr_array((np.ones(2 * n), (np.r_[rows, rows], np.r_[first, second])), shape=(5 * n, 5 * n))
+    return pd.factorize(connected_components(links, directed=False)[1][rows])[0]

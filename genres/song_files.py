@@ -63,7 +63,7 @@ class Song:
     """One song: its file, a title, one of the ten genres or None, what a reader must know of it, and the artist or "".
 
     listed: whether songs.csv gives the title, so that the file's tag does not replace it. usable: False for a file that
-    is no song; `note` says why.
+    is no song; `note` says why. label_from: where the genre was read, "songs.csv", "file name" or "folder", or "".
     """
 
     path: Path
@@ -73,6 +73,7 @@ class Song:
     artist: str = ""
     listed: bool = False
     usable: bool = True
+    label_from: str = ""
 
     def with_tags(self, title: str, artist: str) -> Song:
         """The song with title and artist of its tag, where there is one and songs.csv gives none."""
@@ -207,7 +208,8 @@ def _named(path: Path, folder: Path, row: dict[str, str]) -> Song:
     if refusal:
         note = f"'{path.name}' {refusal}."
     title, artist = row.get("title") or title, row.get("artist") or ("" if row.get("title") else artist)
-    return Song(path, title, genre, note, artist, listed=bool(row.get("title")), usable=not refusal)
+    place = "" if genre is None else "songs.csv" if row.get("genre") else "file name" if named else "folder"
+    return Song(path, title, genre, note, artist, bool(row.get("title")), not refusal, place)
 
 
 def _read_songs_csv(folder: Path) -> dict[str, dict[str, str]]:

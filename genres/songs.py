@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
@@ -20,6 +21,7 @@ from genres.metrics import accuracy_interval, wilson_interval
 from genres.runs import answer_row
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
+from genres.texture import Familiarity
 from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
 
 ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
@@ -40,6 +42,7 @@ class Model(Protocol):
     picture: Ensemble
     ear: EarHead | None
     web: WebClassifier | None
+    familiarity: Familiarity | None
 
     def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]: ...  # noqa: D102
     def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble: ...  # noqa: D102
@@ -93,8 +96,13 @@ class SongResult:
 
     @property
     def sure(self) -> bool:
-        """Whether the answer is probable enough to be given."""
-        return self.genre is not None and self.confidence >= self.unsure_below and not self.unfamiliar
+        """Whether the answer is probable enough to be given; that to a web picture, which is coarse, never is."""
+        return (
+            self.genre is not None
+            and self.kind != "web"
+            and self.confidence >= self.unsure_below
+            and not self.unfamiliar
+        )
 
     @property
     def right(self) -> bool | None:
@@ -114,10 +122,10 @@ class SongResult:
             remarks.append(f"in the training set: {self.match}")
         if self.unfamiliar:
             remarks.append("unsure: unlike the training data (speech, noise, another kind of picture?)")
+        elif self.kind == "web":
+            remarks.append("unsure: a coarse picture, whose sound cannot be searched for: give the sound")
         elif self.genre and not self.sure:
             remarks.append(f"unsure: below {self.unsure_below:.0%}")
-        if self.kind == "web":
-            remarks.append("only a coarse picture of the song, whose sound cannot be searched for: give the sound")
         return "; ".join(remarks)
 
     def __repr__(self) -> str:
@@ -237,11 +245,15 @@ def _picture_or_error(song: Song) -> SongPicture | InputError:
         return error
 
 
-def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) -> tuple[list[Song], str]:
+def choose_songs(
+    folders: str | Sequence[str] = "", of_set: Path | None = None, make: bool = True
+) -> tuple[list[Song], str]:
     """Find the songs to classify, and give how titles call them: "own songs" or "demo songs".
 
     They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of $SONGS,
     else of data/songs, else those that come with the set, else the demo band's, made if need be.
+
+    Raises InputError where there are none and `make` is False.
     """
     if named := folders or from_environment("SONGS"):
         paths = split_folders(named) if isinstance(named, str) else named
@@ -249,6 +261,8 @@ def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) 
     if (ROOT / "data" / "songs").is_dir():
         return find_songs(ROOT / "data" / "songs"), "own songs"
     if of_set is None or not of_set.is_dir():
+        if not make:
+            raise InputError("No songs were named: give a folder or files as songs_folder.")
         from genres import demo_songs  # here, because only this case needs the synthesiser
 
         print("No songs named and none in data/songs: using the songs that the demo band plays.")
@@ -276,6 +290,80 @@ def song_row(result: SongResult) -> dict:
 def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
     """One row per song, as `song_row` gives it."""
     return pd.DataFrame([song_row(result) for result in results])
+
+
+def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
+    """Say for each song how it was looked for in the training set, and what was found."""
+    by_title = "title" if prints.tracks is not None else ""
+    rows = [
+        {
+            "song": r.song.title,
+            "label": r.song.genre or "",
+            "looked for by": " and ".join(filter(None, ["sound" if r.kind == "sound" else "", by_title])) or "nothing",
+            "in the training set": f"yes: {r.match}" if r.match else "not found",
+        }
+        for r in results
+        if r.genre
+    ]
+    return pd.DataFrame(rows, columns=["song", "label", "looked for by", "in the training set"])
+
+
+def squeeze_table(results: Sequence[SongResult]) -> pd.DataFrame:
+    """Compare the answer to a song's windows with that to the whole song squeezed into one picture."""
+    rows = [
+        {
+            "song": r.song.title,
+            "label": r.song.genre or "",
+            "in windows": r.genre,
+            "squeezed": GENRES[r.squeezed.argmax()],
+            "confidence squeezed": r.squeezed.max(),
+        }
+        for r in results
+        if r.squeezed is not None
+    ]
+    return pd.DataFrame(rows, columns=["song", "label", "in windows", "squeezed", "confidence squeezed"])
+
+
+def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
+    """Give the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
+
+    Compared is the plain description that also tells whether a song is out-of-distribution; the distance is the mean
+    over the windows, over the model's own limit. Empty for a web picture, and where `prints` are not of the clips that
+    the model has learned.
+    """
+    columns = ["image", "genre", "artist", "title", "distance"]
+    familiar = model.familiarity
+    if result.matrices is None or familiar is None or len(familiar.points) != len(prints.images):
+        return pd.DataFrame(columns=columns)
+    distances = cdist(familiar.place(result.matrices), familiar.points).mean(axis=0) / familiar.limit
+    rows = []
+    for row in np.argsort(distances)[:count]:
+        image = str(prints.images[row])
+        genre = next((genre for genre in GENRES if image.lower().startswith(genre)), "")
+        rows.append((image, genre, *prints.names.get(image, ("", "")), distances[row]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Classify songs of which only the windows are at hand, to measure with.
+
+    folder: holds songs.csv (columns song, genre, label_strength) and windows.npz (by song, uint8 (k, 128, 334)). Gives
+    the table, and probabilities, float (n, 10), of each view by name and of all together as "picture".
+
+    Raises InputError where a file is missing.
+    """
+    missing = [name for name in ("songs.csv", "windows.npz") if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"'{folder.name}' holds no {missing[0]}: name a folder with songs.csv and windows.npz.")
+    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
+    said: dict[str, list[np.ndarray]] = {}
+    with np.load(folder / "windows.npz", allow_pickle=False) as stored:
+        for song in tqdm(table["song"], desc="measuring", unit="song"):
+            views = model.views(stored[song])
+            whole = {view: softmax(logits, axis=1) for view, logits in views.items()}
+            for view, windows in (whole | {"picture": model.picture.probabilities(views)}).items():
+                said.setdefault(view, []).append(windows.mean(axis=0))
+    return table, {view: np.stack(rows) for view, rows in said.items()}
 
 
 def score_songs(results: Sequence[SongResult]) -> dict:
