@@ -27,6 +27,7 @@ LAYERS = pd.DataFrame(
     [("convolution", 24, 64, 64, 1200), ("dense", 10, 1, 1, 240)],
     columns=["layer", "channels", "rows", "columns", "weights"],
 )
+ABLATION = pd.DataFrame({"variant": ["all", "all", "no mixup"], "validation": [0.6, 0.7, 0.5]})
 ROWS = [runs.answer_row("cnn", "random", 0.7, 0.6, 0.8, 300), runs.answer_row("ear", "folds", 0.8, 0.7, 0.9, 300)]
 ROWS += [runs.answer_row("cnn", "folds", 0.6, 0.5, 0.7, 300)]
 
@@ -34,7 +35,15 @@ ROWS += [runs.answer_row("cnn", "folds", 0.6, 0.5, 0.7, 300)]
 def _heard(title: str = "a", genre: str | None = "rock", kind: str = "sound") -> SongResult:
     starts = np.arange(3) * 15.0
     return SongResult(
-        Song(Path("a.mp3"), title, genre), kind, starts, SCORES[:3], {}, None, MATRICES[:3], MATRICES[0], 60.0
+        Song(Path("a.mp3"), title, genre),
+        kind,
+        starts,
+        SCORES[:3],
+        {"cnn": np.log(SCORES[:3])},
+        None,
+        MATRICES[:3],
+        MATRICES[0],
+        60.0,
     )
 
 
@@ -54,6 +63,10 @@ FIGURES = {
     "plot_results": lambda title: plots.plot_results(ROWS, ["folds", "random"], title),
     "spectrogram_grid": lambda title: plots.spectrogram_grid(MATRICES[:3], list("abc"), title),
     "plot_song": lambda title: plots.plot_song(_heard(), HEATS[0], title),
+    "plot_views": lambda title: plots.plot_views([_heard(), _heard("Ёлка", None)], title),
+    "plot_ablation": lambda title: plots.plot_ablation(ABLATION, title),
+    "plot_grad_cam": lambda title: plots.plot_grad_cam(MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}, title),
+    "plot_feature_maps": lambda title: plots.plot_feature_maps({"first": HEATS}, title),
     "plot_answers": lambda title: plots.plot_answers(ANSWERS, title),
     "plot_genre_page": lambda title: plots.plot_genre_page("rock", MATRICES[:2], HEATS, title),
     "plot_feature_frames": lambda title: plots.plot_feature_frames(
@@ -61,7 +74,14 @@ FIGURES = {
     ),
     "plot_importance": lambda title: plots.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, title),
 }
-NAMES_FOR_AXES = {"plot_architecture", "plot_results", "plot_answers"}  # the ticks are words
+# Their ticks are words, which need no name.
+NAMES_FOR_AXES = {"plot_architecture", "plot_results", "plot_views", "plot_ablation", "plot_feature_maps", "plot_answers"}
+    "plot_architecture",
+    "plot_results",
+    "plot_answers",
+    "plot_ablation",
+    "plot_feature_maps",
+}  # the ticks are words
 
 
 @pytest.fixture(autouse=True)
