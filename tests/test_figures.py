@@ -74,14 +74,7 @@ FIGURES = {
     ),
     "plot_importance": lambda title: plots.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, title),
 }
-# Their ticks are words, which need no name.
-NAMES_FOR_AXES = {"plot_architecture", "plot_results", "plot_views", "plot_ablation", "plot_feature_maps", "plot_answers"}
-    "plot_architecture",
-    "plot_results",
-    "plot_answers",
-    "plot_ablation",
-    "plot_feature_maps",
-}  # the ticks are words
+NAMES_FOR_AXES = {f"plot_{what}" for what in ["architecture", "results", "views", "ablation", "feature_maps", "answers"]}
 
 
 @pytest.fixture(autouse=True)
