@@ -1,0 +1,1 @@
+"""What the project's notebooks and utils.py stand on."""
