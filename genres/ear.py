@@ -241,9 +241,14 @@ def hear_files(paths: Sequence[Path], read_audio: Callable[[Path], np.ndarray]) 
             return error
         return clip.tags.mean(axis=0), clip.pools.mean(axis=0)
 
-    with joblib.Parallel(n_jobs=-1, prefer="threads", return_as="generator") as parallel:
-        jobs = parallel(joblib.delayed(heard)(path) for path in paths)
-        answers = list(tqdm(jobs, desc="listening to clips", total=len(paths)))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # each core has a clip of its own
+    try:
+        with joblib.Parallel(n_jobs=-1, prefer="threads", return_as="generator") as parallel:
+            jobs = parallel(joblib.delayed(heard)(path) for path in paths)
+            answers = list(tqdm(jobs, desc="listening to clips", total=len(paths)))
+    finally:
+        torch.set_num_threads(threads)
     good = [(path.name, *answer) for path, answer in zip(paths, answers, strict=True) if isinstance(answer, tuple)]
     names, tags, pools = zip(*good, strict=True) if good else ((), (), ())
     return {
