@@ -29,6 +29,7 @@ from tqdm.auto import tqdm
 
 from genres.common import GENRES, ROOT, InputError
 
+GTZAN_PATH = ROOT / "data" / "gtzan" / "ear.npz"  # what the ear heard in GTZAN's clips; see README in data/musicnn
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
 TAGS = (
     *("rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s", "alternative rock"),
@@ -226,17 +227,19 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     return np.log10(10_000 * mel.T.astype(np.float16).astype(np.float32) + 1)
 
 
-def hear_files(paths: Sequence[Path], read_audio: Callable[[Path], np.ndarray]) -> dict[str, np.ndarray]:
+def hear_files(
+    paths: Sequence[Path], read_audio: Callable[[Path], np.ndarray], most: int = MOST_PATCHES
+) -> dict[str, np.ndarray]:
     """Listen to many clips on all cores, with a progress bar: what a cache keeps, made for `common.kept`.
 
-    read_audio: gives the samples of a file, float32 mono at 22 050 Hz, or raises InputError. Gives `file`, the names of
+    read_audio: gives the samples of a file, float32 mono at 22 050 Hz, or raises InputError. Gives `name`, the names of
     those that could be read, str (n,), the means over their patches as `tags`, float32 (n, 50), and `pools`, float32
     (n, 1506), and `rejected`, one sentence for each other file.
     """
 
     def heard(path: Path) -> tuple[np.ndarray, np.ndarray] | InputError:
         try:
-            clip = hear(read_audio(path))
+            clip = hear(read_audio(path), most)
         except InputError as error:
             return error
         return clip.tags.mean(axis=0), clip.pools.mean(axis=0)
@@ -252,7 +255,7 @@ def hear_files(paths: Sequence[Path], read_audio: Callable[[Path], np.ndarray]) 
     good = [(path.name, *answer) for path, answer in zip(paths, answers, strict=True) if isinstance(answer, tuple)]
     names, tags, pools = zip(*good, strict=True) if good else ((), (), ())
     return {
-        "file": np.array(names, str),
+        "name": np.array(names, str),
         "tags": np.array(tags, np.float32).reshape(-1, len(TAGS)),
         "pools": np.array(pools, np.float32).reshape(-1, 2 * CHANNELS),
         "rejected": np.array([f"{answer}" for answer in answers if isinstance(answer, InputError)], str),
@@ -330,6 +333,19 @@ def fit_head(features: np.ndarray, labels: np.ndarray, shrinkage: float = SHRINK
     layer, bias = np.zeros((len(kept), len(GENRES))), np.full(len(GENRES), -np.inf)
     layer[np.ix_(kept, genres)], bias[genres] = HEAD_SHARPNESS * coefficients, HEAD_SHARPNESS * intercept
     return EarHead(*(part.astype(np.float32) for part in (mean, scale, layer, bias)))
+
+
+@functools.cache
+def shipped_features() -> tuple[np.ndarray, np.ndarray]:
+    """Give what was heard in GTZAN's clips: rows of `head_features`, float32 (999, 803), and their pictures' names.
+
+    Raises InputError where the file is missing or damaged.
+    """
+    try:
+        with np.load(GTZAN_PATH, allow_pickle=False) as stored:
+            return stored["features"].astype(np.float32), stored["image"].astype(object)
+    except Exception as error:  # a damaged archive can fail in many ways, and all mean the same
+        raise InputError(f"'{GTZAN_PATH.name}' is missing or damaged: clone the project again.") from error
 
 
 def weigh(first: np.ndarray, second: np.ndarray, share: float = TEXTURE_SHARE) -> np.ndarray:

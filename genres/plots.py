@@ -292,8 +292,9 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     Circles are views that know only GTZAN, diamonds those with a pretrained ear.
     """
     shown = [name for name in protocols if any(row["protocol"] == name for row in results)]
-    best = {row["view"]: -row["accuracy"] for row in reversed(results) if row["protocol"] == shown[0]}
-    views = sorted({row["view"] for row in results if row["protocol"] in shown}, key=lambda view: best.get(view, 0))
+    # By the first panel that has the view.
+    best = {r["view"]: -r["accuracy"] for name in reversed(shown) for r in results if r["protocol"] == name}
+    views = sorted(best, key=best.get)
     size = (3.2 + 3.4 * len(shown), 0.38 * len(views) + 1.6)
     figure, panels = _subplots(1, len(shown), figsize=size, sharey=True, sharex=True, squeeze=False)
     for axes, protocol in zip(panels[0], shown, strict=True):
@@ -484,7 +485,7 @@ def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str, sho
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize="small")
         axes.set_title(clip, parse_math=False)
-        axes.set_xlim(0, 1)
+        axes.set_xlim(0, 1.05 * max(heard.max() for heard in tags.values()))
     for axes in grid[-1]:
         axes.set_xlabel("probability of the tag")
     figure.suptitle(title)
@@ -496,7 +497,7 @@ def plot_map(points: np.ndarray, labels: np.ndarray, title: str) -> Figure:
     figure, axes = _subplots(figsize=(8.5, 5.6))
     for k, (genre, mark) in enumerate(zip(GENRES, "os^vD<>PX*", strict=True)):
         x, y = points[labels == k].T
-        axes.scatter(x, y, 22, [COLOURS[k]], mark, linewidths=0.3, edgecolors="white", label=genre)
+        axes.scatter(x, y, 60 if mark == "*" else 28, [COLOURS[k]], mark, linewidths=0.4, edgecolors="0.3", label=genre)
     axes.set(title=title, xticks=[], yticks=[], xlabel="near = sounds alike (no unit)", ylabel="no unit")
     figure.legend(loc="outside right upper")
     return figure
@@ -511,14 +512,16 @@ def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
     for k, (view, rows) in enumerate(curve.groupby("view", sort=False)):
         drawn = rows.groupby("tracks")["accuracy"].agg(["mean", "min", "max"])
         errors = [drawn["mean"] - drawn["min"], drawn["max"] - drawn["mean"]]
-        axes.errorbar(drawn.index, drawn["mean"], errors, fmt="os^D"[k % 4] + "-", capsize=3, label=VIEWS[view])
+        axes.errorbar(
+            drawn.index, drawn["mean"], errors, fmt="os^D"[k % 4] + "-", capsize=3, mfc="none", label=VIEWS[view]
+        )
     ticks = sorted(curve["tracks"].unique())
     axes.set_xscale("log")
-    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), f"all ({ticks[-1]:.0f})"])
     axes.minorticks_off()
     axes.set(
         title=title,
-        xlabel="training tracks per genre (last: all)",
+        xlabel="training tracks per genre",
         ylabel="accuracy (line: range of draws)",
         ylim=(0, 1),
     )
@@ -538,6 +541,6 @@ def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str, per_
         xticklabels=[names[k] for k in order], yticklabels=GENRES,
         cbar_kws={"label": "above the mean of the genres,\nin standard deviations"},
     )  # fmt: skip
-    axes.tick_params(axis="x", rotation=60)
+    plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
     axes.set(title=title, xlabel="tag", ylabel="genre")
     return figure

@@ -2,7 +2,9 @@
 
 from dataclasses import astuple
 
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -84,14 +86,13 @@ def test_silence_gives_numbers_and_a_pause_is_not_listened_to():
     assert not ((paused.starts > 6) & (paused.starts < 12)).any()
 
 
-def test_files_are_heard_in_mono_and_a_bad_one_among_them_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(ear, "InputError", utils.InputError)  # until there is only one
+def test_files_are_heard_in_mono_and_a_bad_one_among_them_is_named(tmp_path):
     soundfile.write(tmp_path / "mono.wav", _chord(4), RATE)
     soundfile.write(tmp_path / "stereo.wav", np.stack([1.5 * _chord(4), 0.5 * _chord(4)], axis=1), RATE)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    with utils.joblib.parallel_config(n_jobs=1):
+    with joblib.parallel_config(n_jobs=1):
         heard = ear.hear_files(sorted(tmp_path.glob("*.wav")), utils.load_audio)
-    assert heard["file"].tolist() == ["mono.wav", "stereo.wav"]
+    assert heard["name"].tolist() == ["mono.wav", "stereo.wav"]
     assert heard["tags"][0] == pytest.approx(heard["tags"][1], abs=1e-3)
     assert "'bad.wav'" in heard["rejected"][0]
 
@@ -143,3 +144,34 @@ def test_the_share_follows_the_better_view():
     good = 5 * np.eye(10)[labels]
     assert ear.choose_share(good, -good, labels)[0] == 0
     assert ear.choose_share(-good, good, labels)[0] == 1
+
+
+def test_the_table_for_gtzan_has_finite_features_for_every_picture_that_has_a_fact():
+    features, images = ear.shipped_features()
+    facts = pd.read_csv(utils.ROOT / "data" / "gtzan" / "tracks.csv", dtype=str)
+    assert set(images) == set(facts["image"].dropna())
+    assert features.shape == (len(images), 803)
+    assert np.isfinite(features).all()
+
+
+def test_a_damaged_table_gives_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(ear, "GTZAN_PATH", tmp_path / "ear.npz")
+    (tmp_path / "ear.npz").write_bytes(b"no archive")
+    with pytest.raises(utils.InputError, match=r"ear\.npz"):
+        ear.shipped_features.__wrapped__()
+
+
+def test_a_picture_without_sound_has_no_features_and_takes_no_part_in_a_split(tmp_path):
+    for name in ("00000", "00001"):
+        for genre in utils.GENRES:
+            picture = tmp_path / "images_original" / genre / f"{genre}{name}.png"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            utils.matrix_to_picture(np.zeros((utils.MEL_BINS, utils.COLUMNS), np.uint8)).save(picture)
+    sound = tmp_path / "genres_original" / "jazz" / "jazz.00001.wav"
+    sound.parent.mkdir(parents=True)
+    soundfile.write(sound, _chord(4), RATE)
+    pictures = utils.read_pictures(utils.find_dataset(tmp_path, tmp_path / "out"))
+    known = np.isfinite(utils.ear_features(pictures)).all(axis=1)
+    assert pictures.table["image"][known].tolist() == ["jazz00001.png"]
+    split = utils.Split("all", np.arange(20)).among(known)
+    assert split.train.tolist() == np.flatnonzero(known).tolist()
