@@ -286,7 +286,7 @@ def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
     Both are means over the patches of a sound. Neighbouring pools are averaged, because that is how the pools of all
     GTZAN clips are published.
     """
-    pairs = pools.reshape(*pools.shape[:-1], -1, 2).mean(axis=-1)
+    pairs = pools.reshape(*pools.shape[:-1], pools.shape[-1] // 2, 2).mean(axis=-1)
     return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
 
 
