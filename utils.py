@@ -27,7 +27,6 @@ from tqdm.auto import tqdm
 
 from genres import ear, songs, texture, web_pictures
 from genres.audio import load_audio
-from genres.augmentation import augment, blank_bands
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
 from genres.datasets import (
     DataSet,
@@ -40,6 +39,7 @@ from genres.datasets import (
 )
 from genres.device import autocast, load_weights, pick_device
 from genres.metrics import accuracy
+from genres.recipes import OURS, REFERENCE_FINAL, REFERENCE_FIRST, Recipe, augment, blank_bands
 from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (
     BIN_OF_ROW,
@@ -56,7 +56,6 @@ from genres.spectrogram import (
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 ZONES = 8  # of 16 mel bins each: how high a pattern sounds says as much as the pattern
 SIGN_LEVELS = 6.0  # difference, in matrix levels, from which a neighbour counts as fully louder
-CROP_COLUMNS = 128  # of a training piece, 11.5 s
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
 SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
@@ -397,54 +396,6 @@ def _convolution(inside: int, outside: int) -> list[nn.Module]:
 # ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
-
-    crop_columns 0 takes whole matrices. pitch_bins is the widest random change of pitch. mixup is the parameter of the
-    Beta distribution, 0 for none (Zhang et al., "mixup", 2018). teacher is how many numbers a teacher asks for beside
-    the genre, 0 for no teacher. head_rate is the learning rate of the dense layer, as a share of the others': its many
-    standardised inputs move an answer together, so at the full rate its first steps overshoot. ridge, if it is not 0,
-    solves the dense layer anew at the end, as the texture classifier's (see `solve_head`). evaluate_every says after
-    how many epochs the accuracy on whole, unchanged pictures is taken.
-    """
-
-    epochs: int
-    batch_size: int = 32
-    optimiser: str = "AdamW"
-    learning_rate: float = 3e-3
-    one_cycle: bool = True
-    weight_decay: float = 0.05
-    label_smoothing: float = 0.05
-    crop_columns: int = CROP_COLUMNS
-    pitch_bins: int = 3
-    mixup: float = 0.3
-    teacher: int = 0
-    head_rate: float = 1.0
-    ridge: float = 0.0
-    evaluate_every: int = 10
-
-    def lasting(self, epochs: int) -> Recipe:
-        """Give the same recipe for so many epochs; a short run is measured at least twice."""
-        return replace(self, epochs=epochs, evaluate_every=max(1, min(self.evaluate_every, epochs // 2)))
-
-
-REFERENCE_FIRST = Recipe(
-    epochs=50,
-    batch_size=80,
-    optimiser="Adam",
-    learning_rate=1e-3,
-    one_cycle=False,
-    weight_decay=0.0,
-    label_smoothing=0.0,
-    crop_columns=0,
-    mixup=0.0,
-    evaluate_every=5,
-)
-REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e-2)
-OURS = Recipe(epochs=60, teacher=128, head_rate=0.1, ridge=1e-3)
-
-
 def train_epoch(
     network: nn.Module,
     loader: DataLoader,
@@ -461,9 +412,7 @@ def train_epoch(
     network.train()
     loss_sum, hits, seen = 0.0, 0.0, 0
     for matrices, wanted in loader:
-        levels, targets = augment(
-            matrices.to(device).float(), wanted.to(device), recipe.crop_columns, recipe.pitch_bins, recipe.mixup
-        )
+        levels, targets = augment(matrices.to(device).float(), wanted.to(device), recipe)
         with autocast(device):
             outputs = network(levels)
         outputs = outputs.float()
