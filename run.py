@@ -34,17 +34,17 @@ SETTINGS: dict[str, dict[str, dict]] = {
     "set": {},
     "demo": {
         "00": {"excerpt_seconds": 5},
-        "03": {"epochs": 6, "reference_epochs": 2},
+        "03": {"epochs": 6, "reference_epochs": 2, "lesson_epochs": 4},
         "04": {"explained_songs": 2, "search_clips": 3},
         "05": {"epochs": 6, "most_songs": 3},
-        "06": {"epochs": 6, "patches": 2, "most_songs": 3},
+        "06": {"epochs": 6, "most_songs": 3},
     },
     "test": {
         "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
-        "03": {"epochs": 2, "reference_epochs": 2},
+        "03": {"epochs": 2, "reference_epochs": 2, "lesson_epochs": 2},
         "04": {"explained_songs": 1, "search_clips": 3},
         "05": {"epochs": 2},
-        "06": {"epochs": 2, "patches": 2, "most_songs": 3},
+        "06": {"epochs": 2, "most_songs": 3},
     },
 }
 
@@ -87,7 +87,7 @@ def execute(number: str, target: Path, parameters: dict, place: int = 0) -> floa
     try:
         papermill.execute_notebook(
             NOTEBOOKS[number], target, parameters, engine_name=f"progress-{number}", cwd=NOTEBOOKS[number].parent,
-            progress_bar=False,
+            progress_bar=False, extra_arguments=["--log-level=ERROR"],  # not: no encryption on 127.0.0.1
         )  # fmt: skip
     except PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
@@ -129,6 +129,7 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     given["songs_folder"] = as_typed(songs)
     if not output:
         given["output_folder"] = ""
+    os.environ["GENRES_PAGE"] = str(dataset.results / "executed")  # players point from there
     if kind == "demo":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # notebooks side by side: waiting threads leave their core
 
@@ -209,6 +210,7 @@ def songs(paths: Sequence[str], model: str, output: str, table_only: bool) -> No
         return
     given = {"songs_folder": as_typed(paths), "output_folder": str(folder), "songs_only": True}
     target = folder / "executed" / NOTEBOOKS["04"].name
+    os.environ["GENRES_PAGE"] = str(target.parent)  # players point from there
     execute("04", target, given | {"model_path": str(absolute(model)) if model else ""})
     print(library.summary(folder / "songs.csv"))
     print(f"\nThe notebook: {shown(target)}\nThe table:    {shown(folder / 'songs.csv')}")

@@ -17,19 +17,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import joblib
 import librosa
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
-from tqdm.auto import tqdm
 
-from genres.common import GENRES, ROOT, InputError
+from genres.audio import SAMPLE_RATE, load_audio
+from genres.common import GENRES, ROOT, InputError, in_parallel
 
-GTZAN_PATH = ROOT / "data" / "gtzan" / "ear.npz"  # what the ear heard in GTZAN's clips; see README in data/musicnn
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
 TAGS = (
     *("rock", "pop", "alternative", "indie", "electronic", "female vocalists", "dance", "00s", "alternative rock"),
@@ -41,7 +38,6 @@ TAGS = (
 )
 
 # The network's own recipe, which differs from that of the pictures.
-INPUT_RATE = 22_050  # Hz, of the samples that come in; all figures of this project were made by way of this rate
 EAR_RATE = 16_000  # Hz
 EAR_WINDOW_SAMPLES, EAR_HOP_SAMPLES = 512, 256  # 32 ms and 16 ms
 EAR_MEL_BINS = 96
@@ -64,7 +60,6 @@ SHRINKAGE = 0.4  # of the covariance within genres towards a multiple of the ide
 CLIP = 2.0  # standard deviations from the mean; what lies further out counts as so far, also in songs from elsewhere
 SMALLEST_DEVIATION = 0.01  # features that vary less are constant: standardised, they would drown the others elsewhere
 HEAD_SHARPNESS = 1 / 7  # Gaussian log-odds are far too sure, because the features are no Gaussians
-TEXTURE_SHARE = 0.2  # of ear and texture together, weights of their log-probabilities
 
 
 class EarNetwork(nn.Module):
@@ -193,6 +188,12 @@ def hear(samples: np.ndarray, most: int = MOST_PATCHES) -> Heard:
     return Heard(chosen * PATCH_SAMPLES / EAR_RATE, network.tags(pools).numpy(), pools.numpy())
 
 
+@torch.inference_mode()
+def tags_of_pools(pools: np.ndarray) -> np.ndarray:
+    """Give the tags, float32 (n, 50), that belong to pools, float32 (n, 1506), of patches."""
+    return read_network().tags(torch.from_numpy(pools)).numpy()
+
+
 def _sounding_patches(samples: np.ndarray, most: int) -> np.ndarray:
     """Numbers, int (n,), of the patches to hear: none much quieter than the loud part, at most so many."""
     count = len(samples) * RATE_OUT // RATE_IN // PATCH_SAMPLES
@@ -213,7 +214,7 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     blocks = max(first // RATE_OUT - MARGIN_BLOCKS, 0)  # whole ones, so that the resampler meets the same phases
     stop = (first + PATCH_SAMPLES + half) // RATE_OUT + 1 + MARGIN_BLOCKS
     piece = samples[blocks * RATE_IN : stop * RATE_IN]
-    sound = librosa.resample(piece, orig_sr=INPUT_RATE, target_sr=EAR_RATE, res_type="soxr_hq")
+    sound = librosa.resample(piece, orig_sr=SAMPLE_RATE, target_sr=EAR_RATE, res_type="soxr_hq")
     skipped, wanted = first - blocks * RATE_OUT, PATCH_SAMPLES + half
     sound = np.pad(sound, (max(-skipped, 0), half))[max(skipped, 0) :][:wanted]
     mel = librosa.feature.melspectrogram(
@@ -227,39 +228,40 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     return np.log10(10_000 * mel.T.astype(np.float16).astype(np.float32) + 1)
 
 
-def hear_files(
-    paths: Sequence[Path], read_audio: Callable[[Path], np.ndarray], most: int = MOST_PATCHES
-) -> dict[str, np.ndarray]:
-    """Listen to many clips on all cores, with a progress bar: what a cache keeps, made for `common.kept`.
+def window_features(heard: Heard, starts: np.ndarray, seconds: float) -> np.ndarray:
+    """Give what the head sees of each window of a song, float32 (k, 803): the means over the patches that lie in it.
 
-    read_audio: gives the samples of a file, float32 mono at 22 050 Hz, or raises InputError. Gives `name`, the names of
-    those that could be read, str (n,), the means over their patches as `tags`, float32 (n, 50), and `pools`, float32
-    (n, 1506), and `rejected`, one sentence for each other file.
+    starts: second at which each window, of so many seconds, begins, float (k,). Where none lies in it, the nearest
+    patch counts.
+    """
+    centres = heard.starts + PATCH_SAMPLES / EAR_RATE / 2
+    rows = []
+    for start in starts:
+        inside = np.flatnonzero((centres >= start) & (centres < start + seconds))
+        patches = inside if len(inside) else [np.abs(centres - start - seconds / 2).argmin()]
+        rows.append(head_features(heard.tags[patches].mean(axis=0), heard.pools[patches].mean(axis=0)))
+    return np.stack(rows)
+
+
+def hear_clips(paths: Sequence[Path]) -> np.ndarray:
+    """Listen to clips on all cores, with a progress bar: what the head sees of each, float32 (n, 803).
+
+    A clip that cannot be read has NaN.
     """
 
-    def heard(path: Path) -> tuple[np.ndarray, np.ndarray] | InputError:
+    def heard(path: Path) -> np.ndarray:
         try:
-            clip = hear(read_audio(path), most)
-        except InputError as error:
-            return error
-        return clip.tags.mean(axis=0), clip.pools.mean(axis=0)
+            clip = hear(load_audio(path))
+        except InputError:
+            return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
+        return head_features(clip.tags.mean(axis=0), clip.pools.mean(axis=0))
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each core has a clip of its own
     try:
-        with joblib.Parallel(n_jobs=-1, prefer="threads", return_as="generator") as parallel:
-            jobs = parallel(joblib.delayed(heard)(path) for path in paths)
-            answers = list(tqdm(jobs, desc="listening to clips", total=len(paths)))
+        return np.stack(in_parallel(heard, paths, "listening to clips", 10))
     finally:
         torch.set_num_threads(threads)
-    good = [(path.name, *answer) for path, answer in zip(paths, answers, strict=True) if isinstance(answer, tuple)]
-    names, tags, pools = zip(*good, strict=True) if good else ((), (), ())
-    return {
-        "name": np.array(names, str),
-        "tags": np.array(tags, np.float32).reshape(-1, len(TAGS)),
-        "pools": np.array(pools, np.float32).reshape(-1, 2 * CHANNELS),
-        "rejected": np.array([f"{answer}" for answer in answers if isinstance(answer, InputError)], str),
-    }
 
 
 @dataclass(frozen=True)
@@ -275,10 +277,6 @@ class EarHead:
         """Give log-probabilities up to a constant, float32 (n, genres), for rows of `head_features`."""
         return np.clip((features - self.mean) / self.scale, -CLIP, CLIP) @ self.layer + self.bias
 
-    def song_logits(self, heard: Heard) -> np.ndarray:
-        """Give the same for a whole song, float32 (genres,): of the mean over its patches, as the head was trained."""
-        return self.logits(head_features(heard.tags.mean(axis=0), heard.pools.mean(axis=0))[None])[0]
-
 
 def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
     """Give what the head sees, float32 (..., 803): square roots of tags (..., 50), and pools (..., 1506) in pairs.
@@ -286,7 +284,7 @@ def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
     Both are means over the patches of a sound. Neighbouring pools are averaged, because that is how the pools of all
     GTZAN clips are published.
     """
-    pairs = pools.reshape(*pools.shape[:-1], pools.shape[-1] // 2, 2).mean(axis=-1)
+    pairs = pools.reshape(*pools.shape[:-1], -1, 2).mean(axis=-1)
     return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
 
 
@@ -333,37 +331,6 @@ def fit_head(features: np.ndarray, labels: np.ndarray, shrinkage: float = SHRINK
     layer, bias = np.zeros((len(kept), len(GENRES))), np.full(len(GENRES), -np.inf)
     layer[np.ix_(kept, genres)], bias[genres] = HEAD_SHARPNESS * coefficients, HEAD_SHARPNESS * intercept
     return EarHead(*(part.astype(np.float32) for part in (mean, scale, layer, bias)))
-
-
-@functools.cache
-def shipped_features() -> tuple[np.ndarray, np.ndarray]:
-    """Give what was heard in GTZAN's clips: rows of `head_features`, float32 (999, 803), and their pictures' names.
-
-    Raises InputError where the file is missing or damaged.
-    """
-    try:
-        with np.load(GTZAN_PATH, allow_pickle=False) as stored:
-            return stored["features"].astype(np.float32), stored["image"].astype(object)
-    except Exception as error:  # a damaged archive can fail in many ways, and all mean the same
-        raise InputError(f"'{GTZAN_PATH.name}' is missing or damaged: clone the project again.") from error
-
-
-def weigh(first: np.ndarray, second: np.ndarray, share: float = TEXTURE_SHARE) -> np.ndarray:
-    """Weigh the log-probabilities of two views, logits (n, genres): `share` is the weight of the second."""
-    return (1 - share) * log_softmax(first, axis=1) + share * log_softmax(second, axis=1)
-
-
-def choose_share(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> tuple[float, dict[float, float]]:
-    """Give the share of the second view with the smallest cross-entropy, and the cross-entropy of each share tried.
-
-    Both are logits, (n, genres), of the same tracks, held out by artist.
-    """
-    rows = np.arange(len(labels))
-    losses = {
-        share: float(-log_softmax(weigh(first, second, share), axis=1)[rows, labels].mean())
-        for share in np.arange(0, 1.01, 0.1).round(1).tolist()
-    }
-    return min(losses, key=losses.get), losses
 
 
 def tag_weights(tags: np.ndarray, labels: np.ndarray) -> np.ndarray:

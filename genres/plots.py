@@ -5,6 +5,8 @@ Colours are those of seaborn's colour-blind palette and of maps whose brightness
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import os
 import textwrap
@@ -21,15 +23,17 @@ from IPython import display
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
+from pandas.io.formats.style import Styler
 from PIL import Image
+from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
 from genres.audio import SAMPLE_RATE
-from genres.common import GENRES, replacing
+from genres.common import GENRES, digest, replacing
 from genres.metrics import reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
-from genres.songs import KINDS, SongResult
+from genres.songs import KINDS, SongResult, song_table
 from genres.spectrogram import CLIP_SECONDS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES, TOP_DB
 
 GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in a spectrogram
@@ -109,7 +113,8 @@ def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 
     path = folder / f"{name}.ogg"
     with replacing(path) as temporary:
         soundfile.write(temporary, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="OGG")
-    return display.Audio(url=Path(os.path.relpath(path)).as_posix(), embed=False)
+    read_in = os.environ.get("GENRES_PAGE", ".")  # the folder of the executed notebook, if it is not where it runs
+    return display.Audio(url=Path(os.path.relpath(path, read_in)).as_posix(), embed=False)
 
 
 def draw_spectrogram(
@@ -122,7 +127,7 @@ def draw_spectrogram(
         extent=(0, seconds, -0.5, MEL_BINS - 0.5), interpolation="nearest",
     )  # fmt: skip
     set_frequency_ticks(axes)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(drawable(title), parse_math=False)
     axes.set_xlabel("time in s")
     return image
 
@@ -153,7 +158,7 @@ def spectrogram_grid(
             axes.set_xlabel("")
     figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -187,7 +192,7 @@ def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
     step = max(1, len(samples) // 20_000)
     above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
     above.set(ylabel="amplitude")
-    above.set_title(title, parse_math=False)
+    above.set_title(drawable(title), parse_math=False)
     image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
     figure.colorbar(image, ax=below, label=DECIBELS)
     return figure
@@ -200,15 +205,16 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
         plain = curve.dropna(subset=["validation"]) if "validation" in curve else curve.iloc[:0]
-        above.plot(curve["epoch"], curve["loss"], label="training (augmented pictures)")
+        above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
         if len(plain):
             axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
             axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
-    losses[0][0].set_ylabel("training loss")
-    panels[0][0].set_ylabel("accuracy on whole pictures")
-    panels[0][-1].legend(loc="lower right")
+        axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
+    losses[0].set_ylabel("loss while training")
+    panels[0].set_ylabel("accuracy, whole pictures")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
 
@@ -229,13 +235,45 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
             else f"{layer.channels}x{layer.rows}x{layer.columns}"
         )
         axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
-        weights = f"\n{layer.weights:,} weights" if layer.weights else ""
+        weights = f"\n{layer.weights:,}\nweights" if layer.weights else ""
         axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
         left += width + 0.75
         if k < len(layers) - 1:
             axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
     axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5), title=title)
     axes.set_axis_off()
+    return figure
+
+
+def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6) -> Figure:
+    """Draw what layers make of one picture: a row per named layer, its channels with the largest spread.
+
+    maps: float (channels, rows, columns) by name. Each panel uses the whole range of greys for itself.
+    """
+    figure, grid = _subplots(len(maps), channels, figsize=(12.5, 1.9 * len(maps) + 0.6), squeeze=False)
+    for row, (name, layer) in zip(grid, maps.items(), strict=True):
+        strongest = np.sort(np.argsort(-layer.std(axis=(1, 2)), kind="stable")[:channels])
+        for axes in row[len(strongest) :]:
+            axes.set_visible(False)
+        for axes, channel in zip(row, strongest, strict=False):
+            axes.imshow(layer[channel], origin="lower", aspect="auto", cmap="gray", interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"channel {channel + 1} of {len(layer)}", fontsize="small")
+        row[0].set_ylabel(f"{name}\n{layer.shape[1]} x {layer.shape[2]}", fontsize="small")
+    figure.supxlabel("time", fontsize="medium")
+    figure.supylabel("pitch, low to high", fontsize="medium")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
+    """Bars of the mean accuracy of each variant, its runs as dots; columns variant and validation."""
+    order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
+    figure, axes = _subplots(figsize=(9, 0.4 * len(order) + 1.4))
+    sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
+    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=0.15, ax=axes)
+    axes.set(title=title, xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
+    axes.grid(axis="x", alpha=0.4)
     return figure
 
 
@@ -265,10 +303,10 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str =
         errors = np.abs(np.transpose(bounds) - report[value].to_numpy())
         place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
         axes.errorbar(place, report[value], errors, fmt=marker, label=name, capsize=2, markersize=5)
-    axes.set_xticks(range(len(GENRES)), GENRES)
+    axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(title=title, xlabel="genre", ylabel=f"{value}, with 95 % interval", ylim=(0, 1.02))
     axes.grid(axis="y", alpha=0.4)
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -309,10 +347,10 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
         axes.grid(axis="x", alpha=0.4)
     panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
     panels[0][0].set_ylim(len(views) - 0.5, -0.5)
-    for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
-        if any((view in PRETRAINED) == bool(colour) for view in views):
+    if {*views} & {*PRETRAINED}:
+        for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
             panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
-    figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
+        figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
     figure.suptitle(title)
     return figure
 
@@ -340,7 +378,7 @@ def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
     set_frequency_ticks(profile)
     profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
     figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -350,6 +388,18 @@ def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str
     seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
     axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
     return image
+
+
+def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
+    """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334)."""
+    figure, grid = _subplots(1, len(heats), figsize=(12, 3.4), sharey=True, squeeze=False)
+    for axes, (name, heat) in zip(grid[0], heats.items(), strict=True):
+        image = draw_activation(axes, matrix, heat, name)
+    for axes in grid[0, 1:]:
+        axes.set_ylabel("")
+    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.suptitle(title)
+    return figure
 
 
 def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: str) -> Figure:
@@ -366,7 +416,7 @@ def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: 
     set_frequency_ticks(profile)
     profile.set(title=f"mean of {len(matrices)} pictures", xlabel="share of the maximum", xlim=(0, 1))
     profile.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="small", ncols=2)
-    named = zip(("instruments", "rhythm", "to be seen"), GENRE_MARKS[genre], strict=True)
+    named = zip(("instruments", "rhythm (beats a minute)", "to be seen"), GENRE_MARKS[genre], strict=True)
     lines = [textwrap.fill(f"{name}: {what}", 32) for name, what in named]
     text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
     text.set_axis_off()
@@ -393,7 +443,9 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
             axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
             mark = {True: "✓ ", False: "✗ ", None: ""}[right]
             wanted = f" (label {r.song.genre})" if right is False else ""
-            axes.text(min(r.confidence, 0.7) + 0.01, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small")
+            clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # the threshold does not cross the words
+            at = min(r.confidence, 0.7) + 0.01
+            axes.text(at, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small", bbox=clear)
         axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
@@ -401,6 +453,66 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
     figure.suptitle(title)
     return figure
+
+
+def answer_table(results: Sequence[SongResult]) -> Styler:
+    """Table of the answers: marks for right and wrong, bars for the confidence, and why an answer is unsure."""
+    table = song_table(results)[["right", "song", "label", "answer", "confidence", "top three", "kind", "note"]]
+    table["confidence"] = table["confidence"].where(table["answer"] != "")
+    table["answer"] = table["answer"].replace("", "no answer")
+    colours = {mark: f"color: {COLOURS.as_hex()[k]}; font-weight: bold" for mark, k in (("✓", 2), ("✗", 3))}
+    style = Styler(table.rename(columns={"right": "", "note": "remarks"}), uuid=digest(table.to_csv()))
+    style.hide(axis="index").format(escape="html").format("{:.0%}", na_rep="", subset=["confidence"])
+    style.bar(subset=["confidence"], vmin=0, vmax=1, color="#8fb8de", width=95)
+    style.map(lambda mark: colours.get(mark, ""), subset=[""])
+    style.set_properties(**{"text-align": "left"}).set_table_styles([{"selector": "th", "props": "text-align: left"}])
+    return style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')  # a title may hold two dollar signs
+
+
+def page(*parts: object) -> display.HTML:
+    """Join texts, tables, pictures and players to one output, which a later one can replace as a whole."""
+
+    def as_html(part: object) -> str:
+        if isinstance(part, display.Image):
+            return f'<img src="data:image/png;base64,{base64.b64encode(part.data).decode()}">'
+        if hasattr(part, "_repr_html_"):
+            return part._repr_html_()
+        return f'<p class="tex2jax_ignore mathjax_ignore">{html.escape(str(part))}</p>'
+
+    return display.HTML("\n".join(map(as_html, parts)))
+
+
+def plot_views(results: Sequence[SongResult], title: str) -> Figure:
+    """Heat table of the genres that each view gives to each song, as means over the windows.
+
+    A frame marks the label, a number the largest probability, in %. Songs without views (web pictures) are left out.
+    """
+    heard = [result for result in results if result.views]
+    names = list(dict.fromkeys(name for result in heard for name in result.views))
+    panels = {VIEWS.get(name, name): [_said(result, name) for result in heard] for name in names}
+    panels["all together"] = [result.probabilities for result in heard]
+    size = (2.4 + 2.6 * len(panels), 1.9 + 0.3 * len(heard))
+    figure, grid = _subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    for axes, (name, rows) in zip(grid[0], panels.items(), strict=True):
+        image = axes.imshow(np.array(rows), vmin=0, vmax=1, cmap="Blues", aspect="auto")
+        for place, (result, row) in enumerate(zip(heard, rows, strict=True)):
+            if np.isfinite(row).all():
+                top, colour = int(row.argmax()), "white" if row.max() > 0.5 else "black"
+                axes.text(top, place, f"{100 * row[top]:.0f}", ha="center", va="center", color=colour, fontsize=7)
+            if result.song.genre:
+                corner = (GENRES.index(result.song.genre) - 0.5, place - 0.5)
+                axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.8))
+        axes.set_xticks(range(len(GENRES)), GENRES, rotation=90)
+        axes.set(title=name, xlabel="genre")
+    titles = [textwrap.shorten(drawable(result.song.title), 34) for result in heard]
+    grid[0, 0].set_yticks(range(len(heard)), titles, parse_math=False, fontsize="small")
+    figure.colorbar(image, ax=grid, label="probability" if len(heard) > 2 else "")
+    figure.suptitle(title, parse_math=False)
+    return figure
+
+
+def _said(result: SongResult, view: str) -> np.ndarray:
+    return softmax(result.views[view], axis=1).mean(axis=0) if view in result.views else np.full(len(GENRES), np.nan)
 
 
 def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:

@@ -9,14 +9,19 @@ from typing import Protocol
 
 import numpy as np
 import pandas as pd
+from scipy.spatial.distance import cdist
+from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
+from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
+from genres.ear import EarHead, head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
-from genres.metrics import wilson_interval
-from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders
+from genres.metrics import accuracy_interval, wilson_interval
+from genres.runs import answer_row
+from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
+from genres.texture import Familiarity
 from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
 
 ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
@@ -35,9 +40,12 @@ class Model(Protocol):
     """What classifies songs: see `utils.GenreModel`."""
 
     picture: Ensemble
+    ear: EarHead | None
     web: WebClassifier | None
+    familiarity: Familiarity | None
 
-    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble: ...  # noqa: D102
     def is_unfamiliar(self, matrices: np.ndarray) -> bool: ...  # noqa: D102
 
 
@@ -88,8 +96,13 @@ class SongResult:
 
     @property
     def sure(self) -> bool:
-        """Whether the answer is probable enough to be given."""
-        return self.genre is not None and self.confidence >= self.unsure_below and not self.unfamiliar
+        """Whether the answer is probable enough to be given; that to a web picture, which is coarse, never is."""
+        return (
+            self.genre is not None
+            and self.kind != "web"
+            and self.confidence >= self.unsure_below
+            and not self.unfamiliar
+        )
 
     @property
     def right(self) -> bool | None:
@@ -109,10 +122,10 @@ class SongResult:
             remarks.append(f"in the training set: {self.match}")
         if self.unfamiliar:
             remarks.append("unsure: unlike the training data (speech, noise, another kind of picture?)")
+        elif self.kind == "web":
+            remarks.append("unsure: a coarse picture, whose sound cannot be searched for: give the sound")
         elif self.genre and not self.sure:
             remarks.append(f"unsure: below {self.unsure_below:.0%}")
-        if self.kind == "web":
-            remarks.append("only a coarse picture of the song, whose sound cannot be searched for: give the sound")
         return "; ".join(remarks)
 
     def __repr__(self) -> str:
@@ -132,26 +145,36 @@ def classify_song(
     A picture may be Kaggle's, or a web tool's of a whole song. `squeeze` also classifies the whole song squeezed into
     one picture. Raises InputError for a file that cannot be used.
     """
-    song = song if isinstance(song, Song) else Song(Path(song).expanduser(), Path(song).stem)
+    if not isinstance(song, Song):
+        refuse_address(song)
+        artist, title = split_title(Path(song).stem)
+        song = Song(Path(song).expanduser(), title, artist=artist)
+    if not song.usable:
+        raise InputError(song.note)
     prints = prints or read_fingerprints()
     if song.path.suffix.lower() in PICTURE_SUFFIXES:
         return classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
-    samples = load_audio(song.path)
-    mel = mel_power(samples)
+    sound = read_sound(song.path)
+    song = song.with_tags(sound.title, sound.artist)
+    if sound.remark:
+        song = replace(song, note="; ".join(filter(None, [song.note, sound.remark])))
+    mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
-    views = model.views(matrices)
+    heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if model.ear else None
+    views = model.views(matrices, heard)
+    ensemble = model.ensemble(views)
     overview = mel_to_matrix(mel)
     return SongResult(
         song,
         "sound",
         starts,
-        model.picture.probabilities(views),
+        ensemble.probabilities(views),
         views,
         model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None,
         matrices,
         overview,
-        len(samples) / SAMPLE_RATE,
-        model.picture.unsure_below,
+        len(sound.samples) / SAMPLE_RATE,
+        ensemble.unsure_below,
         model.is_unfamiliar(matrices),
         next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist),
     )
@@ -195,7 +218,8 @@ def classify_songs(
     `WebClassifier.aligned`).
     """
     prints = prints or read_fingerprints()
-    pictures = {song.path: _picture_or_error(song) for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES}
+    drawings = [song for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable]
+    pictures = {song.path: _picture_or_error(song) for song in drawings}
     drawn = [web_windows(p.matrix) for p in pictures.values() if isinstance(p, SongPicture) and p.kind == "web"]
     if len(drawn) >= ALIGNED_SONGS and model.web is not None:
         model = replace(model, web=model.web.aligned(drawn))
@@ -221,11 +245,15 @@ def _picture_or_error(song: Song) -> SongPicture | InputError:
         return error
 
 
-def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) -> tuple[list[Song], str]:
+def choose_songs(
+    folders: str | Sequence[str] = "", of_set: Path | None = None, make: bool = True
+) -> tuple[list[Song], str]:
     """Find the songs to classify, and give how titles call them: "own songs" or "demo songs".
 
     They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of $SONGS,
     else of data/songs, else those that come with the set, else the demo band's, made if need be.
+
+    Raises InputError where there are none and `make` is False.
     """
     if named := folders or from_environment("SONGS"):
         paths = split_folders(named) if isinstance(named, str) else named
@@ -233,6 +261,8 @@ def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) 
     if (ROOT / "data" / "songs").is_dir():
         return find_songs(ROOT / "data" / "songs"), "own songs"
     if of_set is None or not of_set.is_dir():
+        if not make:
+            raise InputError("No songs were named: give a folder or files as songs_folder.")
         from genres import demo_songs  # here, because only this case needs the synthesiser
 
         print("No songs named and none in data/songs: using the songs that the demo band plays.")
@@ -260,6 +290,80 @@ def song_row(result: SongResult) -> dict:
 def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
     """One row per song, as `song_row` gives it."""
     return pd.DataFrame([song_row(result) for result in results])
+
+
+def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
+    """Say for each song how it was looked for in the training set, and what was found."""
+    by_title = "title" if prints.tracks is not None else ""
+    rows = [
+        {
+            "song": r.song.title,
+            "label": r.song.genre or "",
+            "looked for by": " and ".join(filter(None, ["sound" if r.kind == "sound" else "", by_title])) or "nothing",
+            "in the training set": f"yes: {r.match}" if r.match else "not found",
+        }
+        for r in results
+        if r.genre
+    ]
+    return pd.DataFrame(rows, columns=["song", "label", "looked for by", "in the training set"])
+
+
+def squeeze_table(results: Sequence[SongResult]) -> pd.DataFrame:
+    """Compare the answer to a song's windows with that to the whole song squeezed into one picture."""
+    rows = [
+        {
+            "song": r.song.title,
+            "label": r.song.genre or "",
+            "in windows": r.genre,
+            "squeezed": GENRES[r.squeezed.argmax()],
+            "confidence squeezed": r.squeezed.max(),
+        }
+        for r in results
+        if r.squeezed is not None
+    ]
+    return pd.DataFrame(rows, columns=["song", "label", "in windows", "squeezed", "confidence squeezed"])
+
+
+def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
+    """Give the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
+
+    Compared is the plain description that also tells whether a song is out-of-distribution; the distance is the mean
+    over the windows, over the model's own limit. Empty for a web picture, and where `prints` are not of the clips that
+    the model has learned.
+    """
+    columns = ["image", "genre", "artist", "title", "distance"]
+    familiar = model.familiarity
+    if result.matrices is None or familiar is None or len(familiar.points) != len(prints.images):
+        return pd.DataFrame(columns=columns)
+    distances = cdist(familiar.place(result.matrices), familiar.points).mean(axis=0) / familiar.limit
+    rows = []
+    for row in np.argsort(distances)[:count]:
+        image = str(prints.images[row])
+        genre = next((genre for genre in GENRES if image.lower().startswith(genre)), "")
+        rows.append((image, genre, *prints.names.get(image, ("", "")), distances[row]))
+    return pd.DataFrame(rows, columns=columns)
+
+
+def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
+    """Classify songs of which only the windows are at hand, to measure with.
+
+    folder: holds songs.csv (columns song, genre, label_strength) and windows.npz (by song, uint8 (k, 128, 334)). Gives
+    the table, and probabilities, float (n, 10), of each view by name and of all together as "picture".
+
+    Raises InputError where a file is missing.
+    """
+    missing = [name for name in ("songs.csv", "windows.npz") if not (folder / name).is_file()]
+    if missing:
+        raise InputError(f"'{folder.name}' holds no {missing[0]}: name a folder with songs.csv and windows.npz.")
+    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
+    said: dict[str, list[np.ndarray]] = {}
+    with np.load(folder / "windows.npz", allow_pickle=False) as stored:
+        for song in tqdm(table["song"], desc="measuring", unit="song"):
+            views = model.views(stored[song])
+            whole = {view: softmax(logits, axis=1) for view, logits in views.items()}
+            for view, windows in (whole | {"picture": model.picture.probabilities(views)}).items():
+                said.setdefault(view, []).append(windows.mean(axis=0))
+    return table, {view: np.stack(rows) for view, rows in said.items()}
 
 
 def score_songs(results: Sequence[SongResult]) -> dict:
@@ -297,3 +401,36 @@ def score_sentence(score: dict) -> str:
     if score.get("in_training"):
         parts.append(f"{score['in_training']} more are in the training set and do not count")
     return "; ".join(parts)
+
+
+def measure_songs(folder: Path, model: Model) -> pd.DataFrame:
+    """Ask the model about songs that lie ready as windows: columns genre, label_strength, and the answer of each view.
+
+    folder: songs.csv (song, genre, label_strength), windows.npz (by song: the matrices of its windows, uint8
+    (k, 128, 334)) and ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Each view's probabilities are
+    averaged over the windows; "picture" and "all" are the ensembles without and with the ear.
+    """
+    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
+    windows, pools = np.load(folder / "windows.npz"), np.load(folder / "ear_pools.npz")
+    rows = []
+    for song in tqdm(table["song"], desc="measuring real songs"):
+        matrices, heard = windows[song], tags_of_pools(pools[song].astype(np.float32))
+        features = head_features(heard.mean(axis=0), pools[song].astype(np.float32).mean(axis=0))
+        views = model.views(matrices, np.repeat(features[None], len(matrices), axis=0))
+        said = {view: softmax(logits, axis=1) for view, logits in views.items()}
+        said["picture"] = model.picture.probabilities(views)
+        if "ear" in views:
+            said["all"] = model.ensemble(views).probabilities(views)
+        rows.append({view: GENRES[p.mean(axis=0).argmax()] for view, p in said.items()})
+    return pd.concat([table[["song", "genre", "label_strength"]], pd.DataFrame(rows)], axis=1)
+
+
+def measured_rows(measured: pd.DataFrame) -> list[dict]:
+    """Give the rows of metrics.json for what `measure_songs` gave: all songs, and those of label strength A."""
+    parts = {"real_songs": measured, "real_songs_A": measured[measured["label_strength"] == "A"]}
+    rows = []
+    for protocol, part in parts.items():
+        for view in part.columns.drop(["song", "genre", "label_strength"]):
+            right = (part[view] == part["genre"]).to_numpy(float)
+            rows.append(answer_row(view, protocol, right.mean(), *accuracy_interval(right), len(part)))
+    return rows

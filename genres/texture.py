@@ -310,8 +310,11 @@ class Familiarity:
         """Distance to the fifth nearest training matrix over its limit, float32 (n,): above 1 is
         out-of-distribution.
         """
-        points = (describe_plainly(matrices) - self.centre) @ self.whitening
-        return _neighbour_distance(points, self.points) / self.limit
+        return _neighbour_distance(self.place(matrices), self.points) / self.limit
+
+    def place(self, matrices: np.ndarray) -> np.ndarray:
+        """Where matrices, uint8 (n, 128, columns), lie among `points`: float32 (n, 40)."""
+        return (describe_plainly(matrices) - self.centre) @ self.whitening
 
 
 def describe_plainly(matrices: np.ndarray) -> np.ndarray:

@@ -2,9 +2,7 @@
 
 from dataclasses import astuple
 
-import joblib
 import numpy as np
-import pandas as pd
 import pytest
 import soundfile
 import torch
@@ -14,7 +12,7 @@ from genres import ear
 from genres.common import GENRES, ROOT, InputError
 
 SHARED = ROOT.parent / "shared"
-RATE = ear.INPUT_RATE
+RATE = ear.SAMPLE_RATE
 CHORD = {"electronic": 0.4231, "ambient": 0.2560, "electronica": 0.1318}  # what the checked port heard in `_chord`
 
 
@@ -86,15 +84,22 @@ def test_silence_gives_numbers_and_a_pause_is_not_listened_to():
     assert not ((paused.starts > 6) & (paused.starts < 12)).any()
 
 
-def test_files_are_heard_in_mono_and_a_bad_one_among_them_is_named(tmp_path):
-    soundfile.write(tmp_path / "mono.wav", _chord(4), RATE)
-    soundfile.write(tmp_path / "stereo.wav", np.stack([1.5 * _chord(4), 0.5 * _chord(4)], axis=1), RATE)
+def test_clips_are_heard_in_mono_and_a_bad_one_among_them_is_left_out(tmp_path):
+    chord = _chord(6)
+    soundfile.write(tmp_path / "mono.wav", chord, RATE)
+    soundfile.write(tmp_path / "stereo.wav", np.stack([chord, chord], axis=1), RATE)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    with joblib.parallel_config(n_jobs=1):
-        heard = ear.hear_files(sorted(tmp_path.glob("*.wav")), utils.load_audio)
-    assert heard["name"].tolist() == ["mono.wav", "stereo.wav"]
-    assert heard["tags"][0] == pytest.approx(heard["tags"][1], abs=1e-3)
-    assert "'bad.wav'" in heard["rejected"][0]
+    mono, stereo, bad = ear.hear_clips([tmp_path / f"{name}.wav" for name in ("mono", "stereo", "bad")])
+    assert mono == pytest.approx(stereo, abs=1e-3)
+    assert np.isnan(bad).all()
+
+
+def test_a_window_is_what_its_patches_sound_like():
+    heard = ear.hear(np.concatenate([_chord(30), 0.2 * np.random.default_rng(0).normal(size=30 * RATE)]), most=20)
+    first, second = ear.window_features(heard, np.array([0.0, 30.0]), 30)
+    alone = ear.hear(_chord(30))
+    assert first[:50] == pytest.approx(np.sqrt(alone.tags.mean(axis=0)), abs=0.1)
+    assert np.abs(first - second).max() > 0.3
 
 
 @pytest.mark.parametrize("damage", ["missing", "cut off", "empty", "flipped", "other weights"])
@@ -137,41 +142,3 @@ def test_a_head_is_the_same_after_it_was_stored_as_tensors(tmp_path):
     stored = torch.load(tmp_path / "head.pt", weights_only=True)
     again = ear.EarHead(**{name: part.numpy() for name, part in stored.items()})
     assert np.array_equal(again.logits(rows), head.logits(rows))
-
-
-def test_the_share_follows_the_better_view():
-    labels = np.arange(10).repeat(5)
-    good = 5 * np.eye(10)[labels]
-    assert ear.choose_share(good, -good, labels)[0] == 0
-    assert ear.choose_share(-good, good, labels)[0] == 1
-
-
-def test_the_table_for_gtzan_has_finite_features_for_every_picture_that_has_a_fact():
-    features, images = ear.shipped_features()
-    facts = pd.read_csv(utils.ROOT / "data" / "gtzan" / "tracks.csv", dtype=str)
-    assert set(images) == set(facts["image"].dropna())
-    assert features.shape == (len(images), 803)
-    assert np.isfinite(features).all()
-
-
-def test_a_damaged_table_gives_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setattr(ear, "GTZAN_PATH", tmp_path / "ear.npz")
-    (tmp_path / "ear.npz").write_bytes(b"no archive")
-    with pytest.raises(utils.InputError, match=r"ear\.npz"):
-        ear.shipped_features.__wrapped__()
-
-
-def test_a_picture_without_sound_has_no_features_and_takes_no_part_in_a_split(tmp_path):
-    for name in ("00000", "00001"):
-        for genre in utils.GENRES:
-            picture = tmp_path / "images_original" / genre / f"{genre}{name}.png"
-            picture.parent.mkdir(parents=True, exist_ok=True)
-            utils.matrix_to_picture(np.zeros((utils.MEL_BINS, utils.COLUMNS), np.uint8)).save(picture)
-    sound = tmp_path / "genres_original" / "jazz" / "jazz.00001.wav"
-    sound.parent.mkdir(parents=True)
-    soundfile.write(sound, _chord(4), RATE)
-    pictures = utils.read_pictures(utils.find_dataset(tmp_path, tmp_path / "out"))
-    known = np.isfinite(utils.ear_features(pictures)).all(axis=1)
-    assert pictures.table["image"][known].tolist() == ["jazz00001.png"]
-    split = utils.Split("all", np.arange(20)).among(known)
-    assert split.train.tolist() == np.flatnonzero(known).tolist()
