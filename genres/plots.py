@@ -346,7 +346,7 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
         axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
         axes.grid(axis="x", alpha=0.4)
     panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
-    panels[0][0].invert_yaxis()
+    panels[0][0].set_ylim(len(views) - 0.5, -0.5)
     if {*views} & {*PRETRAINED}:
         for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
             panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
