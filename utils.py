@@ -11,6 +11,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
+from numbers import Integral, Real
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,20 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
-from genres import songs, texture, web_pictures
+from genres import ear, songs, texture, web_pictures
 from genres.audio import load_audio  # noqa: F401 (others build on it here)
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import DataSet, find_dataset, genre_folders  # noqa: F401
+from genres.datasets import (  # noqa: F401
+    DataSet,
+    artist_numbers,
+    clips_with_audio,
+    find_dataset,
+    genre_folders,
+    read_tracks,
+)  # fmt: skip
+from genres.device import autocast, load_weights, pick_device, torchvision_transforms
 from genres.metrics import accuracy
-from genres.runs import Run, Split, blend, blend_runs, keep_run
+from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (  # noqa: F401
     BIN_OF_ROW,
     COLUMNS,
@@ -42,33 +51,8 @@ from genres.spectrogram import (  # noqa: F401
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
+SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
-
-
-@functools.cache
-def torchvision_transforms():
-    """Import torchvision's transforms, also beside a CPU-only torch, and only when a network is trained.
-
-    torchvision's Linux wheel is built against CUDA. Beside a CPU-only torch its compiled operators do not load,
-    and the import stops at "operator torchvision::nms does not exist". Nothing here calls those operators, so
-    declaring their two schemas is enough to let the import pass.
-    """
-    try:
-        from torchvision.transforms import v2
-    except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_transforms.keep_alive = library
-        from torchvision.transforms import v2
-    return v2
-
-
-def pick_device() -> torch.device:
-    """Give the fastest device there is: CUDA, then Apple's MPS, then the CPU."""
-    if torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -97,28 +81,40 @@ class Pictures:
     @functools.cached_property
     def tracks(self) -> pd.DataFrame | None:
         """Facts per picture that the project carries for GTZAN (artist, title, published split), or None."""
-        path = ROOT / "data" / self.dataset.name / "tracks.csv"
-        if not path.is_file():
-            return None
-        facts = pd.read_csv(path, dtype=str, keep_default_na=False)
-        return self.table[["image"]].merge(facts, on="image", how="left").fillna("")
+        return read_tracks(self.dataset, self.table["image"])
 
     @functools.cached_property
     def artists(self) -> np.ndarray | None:
-        """Artist, or group of artists, of each picture, str (n,); None where the set names none.
-
-        A picture whose artist is not known is a group of its own.
-        """
-        if self.tracks is None:
-            return None
-        groups = self.tracks["artist_group"].where(self.tracks["artist_group"] != "", self.tracks["artist"])
-        return groups.where(groups != "", self.table["image"]).to_numpy(str)
+        """A number for each picture's artist, or group of artists, int (n,); None where the set names none."""
+        return None if self.tracks is None else artist_numbers(self.tracks)
 
     @functools.cached_property
     def descriptors(self) -> np.ndarray:
         """Texture descriptors, float32 (n, 48 000), from a cache beside the results."""
         make = lambda: {"texture": texture.describe(self.matrices, progress=True)}  # noqa: E731
         return kept(self.dataset.cache / "texture.npz", digest(self.matrices), make)["texture"]
+
+    @functools.cached_property
+    def heard(self) -> np.ndarray | None:
+        """What the ear heard in each picture's clip, float32 (n, 803), NaN where that is not known; None without any.
+
+        From the clips' sound, cached, where most of it is at hand; else from the table that the project carries for
+        GTZAN; else from those clips that have sound.
+        """
+        pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
+        table = ROOT / "data" / self.dataset.name / "ear.npz"
+        if table.is_file() and len(pairs) < 0.95 * len(self.table):
+            with np.load(table) as stored:
+                known = dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
+        else:
+            paths, names = list(pairs.values()), np.array(list(pairs), str)
+            make = lambda: {"image": names, "features": ear.hear_clips(paths)}  # noqa: E731
+            if not pairs:
+                return None
+            stored = kept(self.dataset.cache / "ear.npz", digest(files_key(paths), ear.PATCH_FRAMES), make)
+            known = dict(zip(stored["image"].tolist(), stored["features"], strict=True))
+        missing = np.full(len(next(iter(known.values()))), np.nan, np.float32)
+        return np.stack([known.get(Path(image).name, missing) for image in self.table["image"]])
 
 
 def read_pictures(dataset: DataSet) -> Pictures:
@@ -140,9 +136,8 @@ def read_pictures(dataset: DataSet) -> Pictures:
         genres = [path.parent.name.lower() for path, _ in good]
         for genre in GENRES:
             if genre not in genres:
-                reason = next(
-                    (item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre])
-                )
+                reasons = [item for path, item in zip(paths, decoded, strict=True) if path.parent == folders[genre]]
+                reason = reasons[0] if reasons else "It holds only hidden files."
                 raise InputError(f"No picture of genre {genre} can be read in '{folders[genre]}'. {reason}")
         return {
             "image": np.array(names if unique else [f"{g}/{n}" for g, n in zip(genres, names, strict=True)]),
@@ -192,12 +187,21 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
     """Draw the course's random split: stratified by genre, seeded, identical pictures on the same side.
 
     scikit-learn draws among the distinct pictures; a twin then follows its double.
+
+    Raises InputError for a seed or a share that cannot be used, or that leaves a part without one picture per genre.
     """
+    if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
+        raise InputError(f"The seed is {seed!r}: give a whole number from 0 on, such as 0.")
+    if not isinstance(validation_share, Real) or not 0 < validation_share < 1:
+        raise InputError(f"The validation share is {validation_share!r}: give a number between 0 and 1, such as 0.3.")
     groups = twin_groups(pictures.matrices)
     distinct, first = np.unique(groups, return_index=True)
-    train, validation = train_test_split(
-        distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
-    )
+    try:
+        train, validation = train_test_split(
+            distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed
+        )
+    except ValueError as error:  # too few pictures for the share
+        raise InputError(f"A validation share of {validation_share} leaves a genre out: choose another.") from error
     return Split(f"random-{seed}", np.flatnonzero(np.isin(groups, train)), np.flatnonzero(np.isin(groups, validation)))
 
 
@@ -460,12 +464,6 @@ REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e
 OURS = Recipe(epochs=60)
 
 
-def _autocast(device: torch.device):
-    """bfloat16 autocast where the processor computes in it; elsewhere it would only be slower."""
-    fast = device.type == "cuda" or (device.type == "cpu" and torch.cpu.get_capabilities().get("avx512_bf16", False))
-    return torch.autocast(device.type, torch.bfloat16, enabled=fast)
-
-
 def random_crops(levels: Tensor, recipe: Recipe) -> Tensor:
     """Cut a random piece of crop_columns out of each matrix, played a little faster or slower, higher or lower.
 
@@ -481,6 +479,46 @@ def random_crops(levels: Tensor, recipe: Recipe) -> Tensor:
     x = (2 * time / (columns - 1) - 1)[:, None, :].expand(n, bins, -1)
     y = (2 * pitch / (bins - 1) - 1)[:, :, None].expand_as(x)
     return nn.functional.grid_sample(levels[:, None], torch.stack([x, y], dim=-1), align_corners=True)[:, 0]
+
+
+def augment(levels: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Give a batch as a network trains on it: random crops, mixed in pairs, and the targets mixed the same way.
+
+    levels (n, 128, columns) give (n, 128, crop_columns); labels (n,) stay, or with mixup become shares (n, 10).
+    """
+    if recipe.crop_columns:
+        levels = random_crops(levels, recipe)
+    if not recipe.mixup:
+        return levels, labels
+    mixup = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
+    levels, targets = mixup(levels[:, None], labels)  # pictures with one channel
+    return levels[:, 0], targets
+
+
+def train_epoch(
+    network: nn.Module,
+    loader: DataLoader,
+    loss_function: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LRScheduler,
+    recipe: Recipe,
+) -> dict[str, float]:
+    """Show a network each batch of the loader once; gives the loss and the accuracy (train) as met while training."""
+    device = next(network.parameters()).device
+    network.train()
+    loss_sum, hits, seen = 0.0, 0.0, 0
+    for matrices, labels in loader:
+        levels, targets = augment(matrices.to(device).float(), labels.to(device), recipe)
+        with autocast(device):
+            logits = network(levels)
+        loss = loss_function(logits.float(), targets)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        schedule.step()
+        hits += (logits.argmax(1).cpu() == labels).sum().item()
+        loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
+    return {"loss": loss_sum / seen, "train": hits / seen}
 
 
 def train_network(
@@ -518,9 +556,6 @@ def train_network(
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(loader), pct_start=0.25
         )
-    mix = lambda levels, labels: (levels, labels)  # noqa: E731
-    if recipe.mixup:
-        mix = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
@@ -528,23 +563,7 @@ def train_network(
     curve = _resume(checkpoint, settings, parts, device)
     for epoch in tqdm(range(len(curve), recipe.epochs), initial=len(curve), total=recipe.epochs, desc=describe):
         torch.manual_seed(1_000 * seed + epoch)
-        network.train()
-        loss_sum, hits, seen = 0.0, 0.0, 0
-        for matrices, labels in loader:
-            levels = matrices.to(device).float()
-            if recipe.crop_columns:
-                levels = random_crops(levels, recipe)
-            levels, targets = mix(levels[:, None], labels.to(device))  # pictures with one channel
-            with _autocast(device):
-                logits = network(levels[:, 0])
-            loss = loss_function(logits.float(), targets)
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
-            schedule.step()
-            hits += (logits.argmax(1).cpu() == labels).sum().item()
-            loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
-        row = {"epoch": epoch + 1, "loss": loss_sum / seen, "train": hits / seen}
+        row = {"epoch": epoch + 1} | train_epoch(network, loader, loss_function, optimiser, schedule, recipe)
         measured = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
         if measured and len(split.validation):
             for name, rows in (("train_plain", split.train), ("validation", split.validation)):
@@ -574,20 +593,6 @@ def _resume(path: Path | None, settings: str, parts: dict, device: torch.device)
     return stored["curve"]
 
 
-def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
-    """Load a file of weights as plain data; nothing in it can run.
-
-    Raises InputError for a missing, damaged or foreign file.
-    """
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
-        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
-    return stored
-
-
 @torch.inference_mode()
 def predict(network: nn.Module, matrices: np.ndarray, pieces: int = 5, batch_size: int = 32) -> np.ndarray:
     """Give logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334).
@@ -602,7 +607,7 @@ def predict(network: nn.Module, matrices: np.ndarray, pieces: int = 5, batch_siz
     logits = [torch.empty(0, len(GENRES))]
     for begin in range(0, len(matrices), batch_size):
         levels = torch.from_numpy(matrices[begin : begin + batch_size]).to(device).float()
-        with _autocast(device):
+        with autocast(device):
             heard = [network(levels[..., start : start + columns]).float() for start in starts]
         logits.append(torch.stack(heard).log_softmax(-1).logsumexp(0).cpu() - np.log(len(starts)))
     return torch.cat(logits).numpy()
@@ -616,7 +621,7 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
     """
     device = next(network.parameters()).device
     network.eval()
-    with torch.no_grad(), _autocast(device):
+    with torch.no_grad(), autocast(device):
         maps = network.features[:-1](network.views(torch.from_numpy(matrices).to(device).float())).float()
     maps.requires_grad_(True)
     pooled = network.features[-1](maps).mean(dim=2)
@@ -667,6 +672,29 @@ def run_texture(pictures: Pictures, split: Split, seed: int) -> Run:
     return keep_run(folder, log, "texture", split, seed, settings, pictures.labels, fit)
 
 
+def run_ear(pictures: Pictures, split: Split) -> Run:
+    """Train the ear's head on split.train, or read what was kept of it, on the tracks that the ear has heard."""
+    features = pictures.heard
+    known = ~np.isnan(features[:, 0])
+    split = Split(split.name, *(rows[known[rows]] for rows in split.parts.values()))
+
+    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+        head = ear.fit_head(features[split.train], pictures.labels[split.train])
+        return lambda rows: head.logits(features[rows]), None
+
+    settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE, "features": digest(features)}
+    folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
+    return keep_run(folder, log, "ear", split, 0, settings, pictures.labels, fit)
+
+
+def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
+    """Blend the picture's views of `run_protocol` with the ear, on the tracks that the ear has heard."""
+    heard = run_ear(pictures, runs["cnn"].split)
+    known = ~np.isnan(pictures.heard[:, 0])
+    views = [restrict_run(runs[view], known) if view in runs else heard for view in SOUND_WEIGHTS]
+    return blend_runs("all", views, list(SOUND_WEIGHTS.values()))
+
+
 def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe) -> dict[str, Run]:
     """Give the runs of the picture's views on a split, by name: cnn, texture, and both together as picture."""
     runs = {"cnn": run_network(pictures, split, seed, recipe), "texture": run_texture(pictures, split, seed)}
@@ -700,23 +728,34 @@ class Ensemble:
 class GenreModel:
     """The views that were trained together, and how they become one answer.
 
-    picture says how for pictures. familiarity knows what the training data looks like, web answers for pictures of a
-    web tool; a model may do without both. facts says how it was trained.
+    picture says how for pictures, sound for sound, where the ear's head is another view; a model may do without it.
+    familiarity knows what the training data looks like, web answers for pictures of a web tool; a model may do without
+    both. facts says how it was trained.
     """
 
     network: GenreNetwork
     texture: texture.TextureClassifier
     picture: Ensemble = field(default_factory=lambda: Ensemble(WEIGHTS))
+    ear: ear.EarHead | None = None
+    sound: Ensemble | None = None
     familiarity: texture.Familiarity | None = None
     web: web_pictures.WebClassifier | None = None
     facts: dict = field(default_factory=dict)
 
-    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]:
-        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name."""
-        return {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]:
+        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name.
+
+        heard: what the ear heard of the same pieces of sound, float32 (n, 803), as `ear.window_features` gives it.
+        """
+        said = {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
+        return said if heard is None or self.ear is None else said | {"ear": self.ear.logits(heard)}
+
+    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble:
+        """Give what makes one answer of these views: that for sound where the ear is among them."""
+        return self.sound if "ear" in views else self.picture
 
     def probabilities(self, matrices: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
         return self.picture.probabilities(self.views(matrices))
 
     def is_unfamiliar(self, matrices: np.ndarray) -> bool:
@@ -735,7 +774,7 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     network = GenreNetwork()
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
     train_network(network, pictures, everything, recipe, seed, checkpoint, "final network")
-    artists = pictures.table["image"].to_numpy(str) if pictures.artists is None else pictures.artists
+    artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
     model = GenreModel(
         network,
         texture.fit_texture_classifier(pictures.descriptors, pictures.labels),
@@ -759,6 +798,8 @@ def save_model(path: Path, model: GenreModel) -> None:
     """Write a model as plain tensors, with its genres and facts."""
     stored = {"genres": list(GENRES), "network": model.network.cpu().state_dict(), "facts": model.facts}
     stored |= {"texture": _as_tensors(model.texture), "picture": vars(model.picture)}
+    if model.ear and model.sound:
+        stored |= {"ear": _as_tensors(model.ear), "sound": vars(model.sound)}
     if model.familiarity:
         stored["familiarity"] = _as_tensors(model.familiarity)
     if model.web:
@@ -791,6 +832,8 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
             facts=stored["facts"],
         )
         model.network.load_state_dict(stored["network"])
+        if "ear" in stored:
+            model.ear, model.sound = _from_tensors(ear.EarHead, stored["ear"]), Ensemble(**stored["sound"])
         if "familiarity" in stored:
             model.familiarity = _from_tensors(texture.Familiarity, stored["familiarity"])
         if "web" in stored:
@@ -799,7 +842,12 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         # One question shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
         answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
-        if any(answer.shape != (1, len(GENRES)) or not np.isfinite(answer).all() for answer in answers):
+        if model.ear:
+            views = model.views(blank, np.zeros((1, len(model.ear.mean)), np.float32))
+            answers.append(model.ensemble(views).probabilities(views))
+        sizes = {answer.shape for answer in answers}
+        limits = [float(part.unsure_below) for part in (model.picture, model.web, model.sound) if part]
+        if sizes != {(1, len(GENRES))} or not np.isfinite(np.concatenate([limits, *map(np.ravel, answers)])).all():
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
     except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:

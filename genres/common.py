@@ -65,16 +65,22 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def locked(folder: Path) -> filelock.BaseFileLock:
-    """Give the lock of a folder, to hold while a file in it is read, changed and written; it ends with its process.
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the lock of a folder while a file in it is read, changed and written; it ends with its process.
 
     Raises InputError where the folder is read-only.
     """
+    lock = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except OSError as error:
-        raise InputError(f"'{folder}' cannot be made ({error.strerror}): choose another folder.") from error
-    return filelock.FileLock(folder / ".lock")
+        raise InputError(f"'{folder}' cannot be written ({error.strerror}): choose another folder.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def digest(*parts: object) -> str:

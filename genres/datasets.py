@@ -6,9 +6,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
-from genres.song_files import SOUND_SUFFIXES, file_name
+from genres.song_files import SOUND_SUFFIXES, file_names
 from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 KAGGLE_SET = "andradaolteanu/gtzan-dataset-music-genre-classification"
@@ -81,6 +86,8 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
     results = absolute(output) if output else ROOT / "data" / name / "run"
     cache = results / "cache" if output else ROOT / "data" / name / "cache"
     if not any(path.suffix.lower() == ".png" for path in images.glob("*/*")):
+        if jpeg := next((path for path in images.glob("*/*") if path.suffix.lower() in {".jpg", ".jpeg"}), None):
+            raise InputError(f"'{jpeg.name}' is JPEG, which loses the levels of a spectrogram: take the PNG pictures.")
         audio, images = images, _draw_set(images, cache / "images_original")
     genre_folders(images)
     return DataSet(
@@ -134,30 +141,44 @@ def _set_name(folder: Path, images: Path, demo: bool) -> str:
             if digest(picture_to_matrix(path)) == GTZAN_PICTURES[path.name]:
                 return "gtzan"
     named = next(path.name for path in (folder, *folder.parents) if path.name not in ("Data", "images_original"))
-    plain = file_name(named)
+    plain = file_names([named])[0]
     return f"own_{plain}" if plain in {"gtzan", "demo", "songs", "musicnn"} else plain
 
 
 def _draw_set(sounds: Path, target: Path) -> Path:
-    """Draw the middle 30 s of each sound file in ten genre folders as a Kaggle-style picture, and give their folder."""
+    """Draw the middle 30 s of each sound file in ten genre folders as a Kaggle-style picture, and give their folder.
 
-    def draw(job: tuple[Path, Path]) -> None:
+    What cannot be read is printed and left out. Raises InputError where a genre is left without a picture.
+    """
+
+    def draw(job: tuple[Path, Path]) -> str:
         sound, picture = job
         if picture.is_file() and picture.stat().st_mtime >= sound.stat().st_mtime:
-            return
+            return ""
         try:
             samples = load_audio(sound)
-        except InputError:
-            return
+        except InputError as error:
+            return str(error)
         first = max(0, (len(samples) - CLIP_SAMPLES) // 2)
         with replacing(picture) as temporary:
             matrix_to_picture(audio_to_matrix(samples[first : first + CLIP_SAMPLES])).save(temporary, format="PNG")
+        return ""
 
-    found = {
-        genre: sorted(path for path in at.iterdir() if path.is_file()) for genre, at in genre_folders(sounds).items()
-    }
-    jobs = [(path, target / genre / f"{path.stem}.png") for genre, paths in found.items() for path in paths]
-    in_parallel(draw, jobs, "drawing sound files", 10)
+    jobs = [
+        (path, target / genre / f"{path.stem}.png")
+        for genre, folder in genre_folders(sounds).items()
+        for path in sorted(folder.iterdir())
+        if path.is_file() and not path.name.startswith(".")
+    ]
+    refused = [sentence for sentence in in_parallel(draw, jobs, "drawing sound files", 10) if sentence]
+    for picture in set(target.glob("*/*.png")) - {picture for _, picture in jobs}:
+        picture.unlink()  # its sound file is gone
+    for genre in GENRES:
+        if not any((target / genre).glob("*.png")):
+            raise InputError(
+                f"No picture and no sound of genre {genre} can be read in '{sounds}'. {' '.join(refused[:1])}"
+            )
+    print(*refused, sep="\n", end="\n" if refused else "")
     return target
 
 
@@ -195,8 +216,32 @@ def clips_with_audio(dataset: DataSet, per_genre: int | None = None) -> list[tup
     Kaggle's `blues.00000.wav` became `blues00000.png`. A clip without a picture is paired with the name it would have.
     """
     pairs = []
-    for genre, images in genre_folders(dataset.images).items() if dataset.audio else ():
-        clips = [path for path in (dataset.audio / genre).glob("*") if path.suffix.lower() in SOUND_SUFFIXES]
+    sounds = {path.name.lower(): path for path in dataset.audio.iterdir()} if dataset.audio else {}
+    for genre, images in genre_folders(dataset.images).items():
+        clips = [p for p in sounds.get(genre, images).glob("*") if p.suffix.lower() in SOUND_SUFFIXES]
         kaggle = {clip: images / f"{clip.stem.replace('.', '')}.png" for clip in sorted(clips)[:per_genre]}
         pairs += [(clip, image if image.is_file() else images / f"{clip.stem}.png") for clip, image in kaggle.items()]
     return pairs
+
+
+def read_tracks(dataset: DataSet, images: pd.Series) -> pd.DataFrame | None:
+    """Give the facts that the project carries for GTZAN (artist, title, published split), a row per image, or None."""
+    path = ROOT / "data" / dataset.name / "tracks.csv"
+    if not path.is_file():
+        return None
+    facts = pd.read_csv(path, dtype=str, keep_default_na=False)
+    return images.to_frame("image").merge(facts, on="image", how="left").fillna("")
+
+
+def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
+    """Number the artists of tracks, int (n,): two have one number if they share an artist's name or a published group.
+
+    The published groups (column artist_group) join artists that play together, but also split some artists into
+    several. A track whose artist is not known has a number of its own.
+    """
+    n = len(tracks)
+    codes = [pd.factorize(tracks[name].replace("", np.nan))[0] for name in ("artist", "artist_group")]
+    first, second = (np.where(code < 0, np.arange(n) + n, code) + k * 2 * n for k, code in enumerate(codes))
+    rows = np.arange(n) + 4 * n
+    links = csr_array((np.ones(2 * n), (np.r_[rows, rows], np.r_[first, second])), shape=(5 * n, 5 * n))
+    return pd.factorize(connected_components(links, directed=False)[1][rows])[0]

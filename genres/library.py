@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 import joblib
+import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -47,9 +48,12 @@ def read_rows(path: Path) -> pd.DataFrame:
     text = whole[: whole.rfind(b"\n") + 1].decode("utf-8", "replace")
     if not text:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
-    table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-    if tuple(table.columns) != COLUMNS:
-        raise InputError(f"'{path}' is not a table of this project: name another folder with --output.")
+    try:
+        table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+        if tuple(table.columns) != COLUMNS:
+            raise ValueError("other columns")
+    except ValueError as error:  # pandas' parser errors are ValueErrors
+        raise InputError(f"'{path}' is not a table of this project: name another folder with --output.") from error
     return table
 
 
@@ -64,21 +68,28 @@ def classify_library(songs: Sequence[Song], path: Path, load_model: Callable[[],
         table = read_rows(path)
         known = {row["file"]: (row["size"], row["modified"]) for row in table.to_dict("records")}
         stamps = {str(song.path): _stamp(song.path) for song in songs}
-        table = table[[stamps.get(file, known[file]) == known[file] for file in table["file"]]]
+        unchanged = [stamps.get(file, known[file]) == known[file] for file in table["file"]]
+        table = table[np.array(unchanged, bool)]
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False)
         left = [song for song in songs if stamps[str(song.path)] != known.get(str(song.path))]
         print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already")
-        with (
-            joblib.Parallel(n_jobs=-1, return_as="generator_unordered") as parallel,
-            path.open("a", newline="") as file,
-        ):
+        with joblib.Parallel(n_jobs=-1, return_as="generator_unordered") as parallel:
+            rows = parallel(joblib.delayed(_row)(song, load_model) for song in left)
+            _append(path, tqdm(rows, total=len(left), unit="song"))
+
+
+def _append(path: Path, rows: Iterable[dict]) -> None:
+    try:
+        with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            for row in tqdm(
-                parallel(joblib.delayed(_row)(song, load_model) for song in left), total=len(left), unit="song"
-            ):
+            for row in rows:
                 writer.writerow(row)
                 file.flush()
+    except OSError as error:
+        raise InputError(
+            f"'{path}' cannot be written ({error.strerror}): free space, and call again to go on."
+        ) from error
 
 
 def _stamp(path: Path) -> tuple[str, str]:

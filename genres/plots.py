@@ -126,7 +126,7 @@ def draw_spectrogram(
         extent=(0, seconds, -0.5, MEL_BINS - 0.5), interpolation="nearest",
     )  # fmt: skip
     set_frequency_ticks(axes)
-    axes.set_title(title, parse_math=False)
+    axes.set_title(drawable(title), parse_math=False)
     axes.set_xlabel("time in s")
     return image
 
@@ -157,7 +157,7 @@ def spectrogram_grid(
             axes.set_xlabel("")
     figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -191,7 +191,7 @@ def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
     step = max(1, len(samples) // 20_000)
     above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
     above.set(ylabel="amplitude")
-    above.set_title(title, parse_math=False)
+    above.set_title(drawable(title), parse_math=False)
     image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
     figure.colorbar(image, ax=below, label=DECIBELS)
     return figure
@@ -204,15 +204,16 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
         plain = curve.dropna(subset=["validation"]) if "validation" in curve else curve.iloc[:0]
-        above.plot(curve["epoch"], curve["loss"], label="training (augmented pictures)")
+        above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
         if len(plain):
             axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
             axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
-    losses[0][0].set_ylabel("training loss")
-    panels[0][0].set_ylabel("accuracy on whole pictures")
-    panels[0][-1].legend(loc="lower right")
+        axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
+    losses[0].set_ylabel("loss while training")
+    panels[0].set_ylabel("accuracy, whole pictures")
+    figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     figure.suptitle(title)
     return figure
 
@@ -233,13 +234,45 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
             else f"{layer.channels}x{layer.rows}x{layer.columns}"
         )
         axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
-        weights = f"\n{layer.weights:,} weights" if layer.weights else ""
+        weights = f"\n{layer.weights:,}\nweights" if layer.weights else ""
         axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
         left += width + 0.75
         if k < len(layers) - 1:
             axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
     axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5), title=title)
     axes.set_axis_off()
+    return figure
+
+
+def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6) -> Figure:
+    """Draw what layers make of one picture: a row per named layer, its channels with the largest spread.
+
+    maps: float (channels, rows, columns) by name. Each panel uses the whole range of greys for itself.
+    """
+    figure, grid = _subplots(len(maps), channels, figsize=(12.5, 1.9 * len(maps) + 0.6), squeeze=False)
+    for row, (name, layer) in zip(grid, maps.items(), strict=True):
+        strongest = np.sort(np.argsort(-layer.std(axis=(1, 2)), kind="stable")[:channels])
+        for axes in row[len(strongest) :]:
+            axes.set_visible(False)
+        for axes, channel in zip(row, strongest, strict=False):
+            axes.imshow(layer[channel], origin="lower", aspect="auto", cmap="gray", interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.set_title(f"channel {channel + 1} of {len(layer)}", fontsize="small")
+        row[0].set_ylabel(f"{name}\n{layer.shape[1]} x {layer.shape[2]}", fontsize="small")
+    figure.supxlabel("time", fontsize="medium")
+    figure.supylabel("pitch, low to high", fontsize="medium")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
+    """Bars of the mean accuracy of each variant, its runs as dots; columns variant and validation."""
+    order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
+    figure, axes = _subplots(figsize=(9, 0.4 * len(order) + 1.4))
+    sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
+    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=0.15, ax=axes)
+    axes.set(title=title, xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
+    axes.grid(axis="x", alpha=0.4)
     return figure
 
 
@@ -269,10 +302,10 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str =
         errors = np.abs(np.transpose(bounds) - report[value].to_numpy())
         place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
         axes.errorbar(place, report[value], errors, fmt=marker, label=name, capsize=2, markersize=5)
-    axes.set_xticks(range(len(GENRES)), GENRES)
+    axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(title=title, xlabel="genre", ylabel=f"{value}, with 95 % interval", ylim=(0, 1.02))
     axes.grid(axis="y", alpha=0.4)
-    figure.legend(loc="outside right upper")
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
@@ -312,9 +345,10 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
         axes.grid(axis="x", alpha=0.4)
     panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
     panels[0][0].invert_yaxis()
-    for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
-        panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
-    figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
+    if {*views} & {*PRETRAINED}:
+        for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
+            panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
+        figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
     figure.suptitle(title)
     return figure
 
@@ -342,7 +376,7 @@ def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
     set_frequency_ticks(profile)
     profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
     figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -352,6 +386,18 @@ def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str
     seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
     axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
     return image
+
+
+def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
+    """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334)."""
+    figure, grid = _subplots(1, len(heats), figsize=(12, 3.4), sharey=True, squeeze=False)
+    for axes, (name, heat) in zip(grid[0], heats.items(), strict=True):
+        image = draw_activation(axes, matrix, heat, name)
+    for axes in grid[0, 1:]:
+        axes.set_ylabel("")
+    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.suptitle(title)
+    return figure
 
 
 def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: str) -> Figure:
@@ -368,7 +414,7 @@ def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: 
     set_frequency_ticks(profile)
     profile.set(title=f"mean of {len(matrices)} pictures", xlabel="share of the maximum", xlim=(0, 1))
     profile.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="small", ncols=2)
-    named = zip(("instruments", "rhythm", "to be seen"), GENRE_MARKS[genre], strict=True)
+    named = zip(("instruments", "rhythm (beats a minute)", "to be seen"), GENRE_MARKS[genre], strict=True)
     lines = [textwrap.fill(f"{name}: {what}", 32) for name, what in named]
     text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
     text.set_axis_off()

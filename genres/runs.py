@@ -22,8 +22,8 @@ from genres.common import GENRES, InputError, digest, kept, locked, replacing
 from genres.metrics import accuracy, accuracy_interval
 
 PROTOCOLS = {  # name in metrics.json: what tables and figures call it
-    "folds": "new artists: three artist folds",
     "fault_filtered": "new artists: fault-filtered split",
+    "folds": "three published artist folds (a fifth of the tracks by an artist met)",
     "random": "random split (artists overlap, optimistic)",
     "real_songs": "107 real songs as sound",
     "real_songs_A": "the 83 of them with a plain label",
@@ -115,6 +115,13 @@ def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
     """Give the runs of several views on one split as one run of a new view."""
     logits = {part: blend([run.logits[part] for run in runs], weights) for part in runs[0].split.parts}
     return replace(runs[0], view=view, logits=logits, minutes=sum(run.minutes for run in runs))
+
+
+def restrict_run(run: Run, known: np.ndarray) -> Run:
+    """Give the run on the rows only for which `known`, bool (pictures,), holds."""
+    parts = {part: known[rows] for part, rows in run.split.parts.items()}
+    split = Split(run.split.name, *(run.split.parts[part][kept_rows] for part, kept_rows in parts.items()))
+    return replace(run, split=split, logits={part: run.logits[part][kept_rows] for part, kept_rows in parts.items()})
 
 
 def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
@@ -242,7 +249,7 @@ def write_readme(metrics: Path, readme: Path) -> None:
     if not results:
         raise InputError(f"'{metrics.name}' has no results: run the notebooks first.")
     scratch = [view for view in VIEWS if view not in PRETRAINED]
-    protocols = ["folds", "fault_filtered", "random"]
+    protocols = ["fault_filtered", "folds", "random"]
     tables = {
         "from scratch": result_table(results, scratch, protocols),
         "pretrained": result_table(results, PRETRAINED, protocols),
@@ -251,9 +258,9 @@ def write_readme(metrics: Path, readme: Path) -> None:
     text = readme.read_text(encoding="utf-8")
     for name, table in tables.items():
         before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"\n<!-- end of {name} -->")
+        _, end, after = rest.partition(f"<!-- end of {name} -->")
         if not mark or not end:
             raise InputError(f"'{readme.name}' has lost its marks around the table '{name}': put them back.")
-        text = before + mark + markdown(table) + end + after
+        text = before + mark + markdown(table) + "\n" + end + after
     with replacing(readme) as temporary:
         temporary.write_text(text, encoding="utf-8")

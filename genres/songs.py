@@ -13,11 +13,13 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
+from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
+from genres.ear import EarHead, head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
-from genres.metrics import wilson_interval
-from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders
+from genres.metrics import accuracy_interval, wilson_interval
+from genres.runs import answer_row
+from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
 from genres.texture import Familiarity
 from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
@@ -38,10 +40,12 @@ class Model(Protocol):
     """What classifies songs: see `utils.GenreModel`."""
 
     picture: Ensemble
+    ear: EarHead | None
     web: WebClassifier | None
     familiarity: Familiarity | None
 
-    def views(self, matrices: np.ndarray) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]: ...  # noqa: D102
+    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble: ...  # noqa: D102
     def is_unfamiliar(self, matrices: np.ndarray) -> bool: ...  # noqa: D102
 
 
@@ -141,26 +145,36 @@ def classify_song(
     A picture may be Kaggle's, or a web tool's of a whole song. `squeeze` also classifies the whole song squeezed into
     one picture. Raises InputError for a file that cannot be used.
     """
-    song = song if isinstance(song, Song) else Song(Path(song).expanduser(), Path(song).stem)
+    if not isinstance(song, Song):
+        refuse_address(song)
+        artist, title = split_title(Path(song).stem)
+        song = Song(Path(song).expanduser(), title, artist=artist)
+    if not song.usable:
+        raise InputError(song.note)
     prints = prints or read_fingerprints()
     if song.path.suffix.lower() in PICTURE_SUFFIXES:
         return classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
-    samples = load_audio(song.path)
-    mel = mel_power(samples)
+    sound = read_sound(song.path)
+    song = song.with_tags(sound.title, sound.artist)
+    if sound.remark:
+        song = replace(song, note="; ".join(filter(None, [song.note, sound.remark])))
+    mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
-    views = model.views(matrices)
+    heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if model.ear else None
+    views = model.views(matrices, heard)
+    ensemble = model.ensemble(views)
     overview = mel_to_matrix(mel)
     return SongResult(
         song,
         "sound",
         starts,
-        model.picture.probabilities(views),
+        ensemble.probabilities(views),
         views,
         model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None,
         matrices,
         overview,
-        len(samples) / SAMPLE_RATE,
-        model.picture.unsure_below,
+        len(sound.samples) / SAMPLE_RATE,
+        ensemble.unsure_below,
         model.is_unfamiliar(matrices),
         next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist),
     )
@@ -204,7 +218,8 @@ def classify_songs(
     `WebClassifier.aligned`).
     """
     prints = prints or read_fingerprints()
-    pictures = {song.path: _picture_or_error(song) for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES}
+    drawings = [song for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable]
+    pictures = {song.path: _picture_or_error(song) for song in drawings}
     drawn = [web_windows(p.matrix) for p in pictures.values() if isinstance(p, SongPicture) and p.kind == "web"]
     if len(drawn) >= ALIGNED_SONGS and model.web is not None:
         model = replace(model, web=model.web.aligned(drawn))
@@ -386,3 +401,36 @@ def score_sentence(score: dict) -> str:
     if score.get("in_training"):
         parts.append(f"{score['in_training']} more are in the training set and do not count")
     return "; ".join(parts)
+
+
+def measure_songs(folder: Path, model: Model) -> pd.DataFrame:
+    """Ask the model about songs that lie ready as windows: columns genre, label_strength, and the answer of each view.
+
+    folder: songs.csv (song, genre, label_strength), windows.npz (by song: the matrices of its windows, uint8
+    (k, 128, 334)) and ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Each view's probabilities are
+    averaged over the windows; "picture" and "all" are the ensembles without and with the ear.
+    """
+    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
+    windows, pools = np.load(folder / "windows.npz"), np.load(folder / "ear_pools.npz")
+    rows = []
+    for song in tqdm(table["song"], desc="measuring real songs"):
+        matrices, heard = windows[song], tags_of_pools(pools[song].astype(np.float32))
+        features = head_features(heard.mean(axis=0), pools[song].astype(np.float32).mean(axis=0))
+        views = model.views(matrices, np.repeat(features[None], len(matrices), axis=0))
+        said = {view: softmax(logits, axis=1) for view, logits in views.items()}
+        said["picture"] = model.picture.probabilities(views)
+        if "ear" in views:
+            said["all"] = model.ensemble(views).probabilities(views)
+        rows.append({view: GENRES[p.mean(axis=0).argmax()] for view, p in said.items()})
+    return pd.concat([table[["song", "genre", "label_strength"]], pd.DataFrame(rows)], axis=1)
+
+
+def measured_rows(measured: pd.DataFrame) -> list[dict]:
+    """Give the rows of metrics.json for what `measure_songs` gave: all songs, and those of label strength A."""
+    parts = {"real_songs": measured, "real_songs_A": measured[measured["label_strength"] == "A"]}
+    rows = []
+    for protocol, part in parts.items():
+        for view in part.columns.drop(["song", "genre", "label_strength"]):
+            right = (part[view] == part["genre"]).to_numpy(float)
+            rows.append(answer_row(view, protocol, right.mean(), *accuracy_interval(right), len(part)))
+    return rows

@@ -28,6 +28,8 @@ CLIP_SAMPLES = 661_794  # samples of a GTZAN clip, 30.01 s
 CLIP_SECONDS = CLIP_SAMPLES / SAMPLE_RATE
 CLIP_FRAMES = 1 + CLIP_SAMPLES // HOP_SAMPLES  # 1293
 CLIP_STEP = CLIP_FRAMES // 2  # frames from one window of a song to the next, 15 s
+LOUD_SECONDS = 10.0  # of a song, at most, are its loud part
+SILENT_DB = 60.0  # this far below its loudest second a song is silent
 QUIET_DB = 30.0  # this far below a song's loud part a second counts as silence or fade-out
 DB_PER_LEVEL = TOP_DB / 256 / 2  # dB of power from one matrix level to the next
 LARGEST_PICTURE = 20_000_000  # pixels
@@ -207,7 +209,15 @@ def song_windows(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _quiet_frames(mel: np.ndarray) -> np.ndarray:
-    """Where the level over one second stays QUIET_DB below the song's loud part (95th percentile), bool (frames,)."""
+    """Where the level over one second stays QUIET_DB below the song's loud part, bool (frames,).
+
+    The loud part is the loudest twentieth, or the loudest ten seconds if that is less, of what is not silent: music of
+    a minute stays the loud part where silence of an hour follows.
+    """
     second = np.ones(SAMPLE_RATE // HOP_SAMPLES) / (SAMPLE_RATE // HOP_SAMPLES)
     level = np.convolve(mel.sum(axis=0), second, mode="same")
-    return level < np.quantile(level, 0.95) * 10 ** (-QUIET_DB / 10)
+    audible = level[level > level.max() * 10 ** (-SILENT_DB / 10)]
+    if not len(audible):
+        return np.zeros(len(level), bool)
+    share = min(0.05, LOUD_SECONDS * SAMPLE_RATE / HOP_SAMPLES / len(audible))
+    return level < np.quantile(audible, 1 - share) * 10 ** (-QUIET_DB / 10)

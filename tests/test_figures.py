@@ -1,62 +1,122 @@
-"""Figures: each one says what it shows, on its title and its axes."""
+"""Figures: each one says what it shows, on its title and its axes, in any script and without a warning."""
 
 import inspect
+import warnings
+from pathlib import Path
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-import demo_songs
-import features
-import utils
+from genres import metrics, named_features, plots, runs
+from genres.common import GENRES
+from genres.song_files import Song
+from genres.songs import SongResult
+from genres.spectrogram import COLUMNS, MEL_BINS
 
 TITLE = "GTZAN: what is seen"
+TITLES = ["Ba$$in", "A$AP & Ty Dolla $ign - 100%", "祭りの夜", "Ёлка", "まつり", "a_b^c \\frac", "Ütf 🎵", "שלום"]
 SCORES, LABELS = np.random.default_rng(0).dirichlet(np.ones(10), 40), np.arange(40) % 10
-MATRICES = np.random.default_rng(0).integers(0, 256, (40, utils.MEL_BINS, utils.COLUMNS), np.uint8)
-TABLE = pd.DataFrame({"image": [f"{row}.png" for row in range(40)], "genre": np.take(utils.GENRES, LABELS)})
-CURVE = pd.DataFrame({"epoch": [1, 2], "train_plain": [0.2, 0.3], "validation": [0.2, np.nan]})
+MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np.uint8)
+HEATS = np.random.default_rng(0).random((2, MEL_BINS, COLUMNS)).astype(np.float32)
+CURVE = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.9], "train_plain": [0.2, 0.3], "validation": [0.2, np.nan]})
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, 70_000).astype(np.float32)
-NETWORK = utils.GenreNetwork()
-HEARD = utils.SongResult(
-    utils.Song(utils.Path("a.mp3"), "a"), np.arange(3) * 15.0, SCORES[:3], None, MATRICES[:3], MATRICES[0], 60.0
+LAYERS = pd.DataFrame(
+    [("convolution", 24, 64, 64, 1200), ("dense", 10, 1, 1, 240)],
+    columns=["layer", "channels", "rows", "columns", "weights"],
 )
-FRAMES = features.frames_of_sound(SAMPLES, utils.SAMPLE_RATE)
-GTZAN = utils.DataSet("gtzan", "GTZAN", utils.ROOT, None)
+ABLATION = pd.DataFrame({"variant": ["all", "all", "no mixup"], "validation": [0.6, 0.7, 0.5]})
+ROWS = [runs.answer_row("cnn", "random", 0.7, 0.6, 0.8, 300), runs.answer_row("ear", "folds", 0.8, 0.7, 0.9, 300)]
+ROWS += [runs.answer_row("cnn", "folds", 0.6, 0.5, 0.7, 300)]
+
+
+def _heard(title: str = "a", genre: str | None = "rock", kind: str = "sound") -> SongResult:
+    starts = np.arange(3) * 15.0
+    return SongResult(
+        Song(Path("a.mp3"), title, genre),
+        kind,
+        starts,
+        SCORES[:3],
+        {"cnn": np.log(SCORES[:3])},
+        None,
+        MATRICES[:3],
+        MATRICES[0],
+        60.0,
+    )
+
+
+ANSWERS = [
+    _heard(title, genre, kind)
+    for title, genre, kind in zip(TITLES, [*GENRES[:7], None], ["sound", "web"] * 4, strict=True)
+]
 FIGURES = {
-    "plot_genre_counts": lambda: utils.plot_genre_counts({"all": TABLE["genre"]}, TITLE),
-    "plot_floor_share": lambda: utils.plot_floor_share(utils.Pictures(TABLE, MATRICES), TITLE),
-    "plot_clip": lambda: utils.plot_clip(SAMPLES, MATRICES[0], TITLE),
-    "plot_learning_curves": lambda: utils.plot_learning_curves({"ours": CURVE}, TITLE),
-    "plot_confusion": lambda: utils.plot_confusion(SCORES, LABELS, TITLE),
-    "plot_genre_report": lambda: utils.plot_genre_report({"ours": utils.genre_report(SCORES, LABELS)}, TITLE),
-    "plot_reliability": lambda: utils.plot_reliability(SCORES, LABELS, TITLE),
-    "spectrogram_grid": lambda: utils.spectrogram_grid(MATRICES[:3], list("abc"), TITLE),
-    "plot_feature_frames": lambda: utils.plot_feature_frames({"a": FRAMES}, ["mfcc", "rms"], TITLE),
-    "plot_routes": lambda: utils.plot_routes({"CNN": {"random_split": {"mean": 0.7, "interval95": [0.6, 0.8]}}}, TITLE),
-    "plot_importance": lambda: utils.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, TITLE),
-    "plot_song_course": lambda: utils.plot_song_course(HEARD, NETWORK, TITLE),
-    "plot_genre_page": lambda: utils.plot_genre_page("rock", MATRICES[:2], NETWORK, GTZAN),
-    "plot_song": lambda: demo_songs.plot_song(SAMPLES, TITLE),
-    "plot_grooves": lambda: demo_songs.plot_grooves(["rock", "disco"], TITLE),
-    "plot_notes": lambda: demo_songs.plot_notes(demo_songs.compose("rock", 1, 5), TITLE),
+    "plot_genre_counts": lambda title: plots.plot_genre_counts({"all": np.take(GENRES, LABELS)}, title),
+    "plot_floor_share": lambda title: plots.plot_floor_share(MATRICES, np.take(GENRES, LABELS), title),
+    "plot_clip": lambda title: plots.plot_clip(SAMPLES, MATRICES[0], title),
+    "plot_learning_curves": lambda title: plots.plot_learning_curves({"ours": CURVE}, title),
+    "plot_architecture": lambda title: plots.plot_architecture(LAYERS, title),
+    "plot_confusion": lambda title: plots.plot_confusion(SCORES, LABELS, title),
+    "plot_genre_report": lambda title: plots.plot_genre_report({"a": metrics.genre_report(SCORES, LABELS)}, title),
+    "plot_reliability": lambda title: plots.plot_reliability(SCORES, LABELS, title),
+    "plot_results": lambda title: plots.plot_results(ROWS, ["folds", "random"], title),
+    "spectrogram_grid": lambda title: plots.spectrogram_grid(MATRICES[:3], list("abc"), title),
+    "plot_song": lambda title: plots.plot_song(_heard(), HEATS[0], title),
+    "plot_views": lambda title: plots.plot_views([_heard(), _heard("Ёлка", None)], title),
+    "plot_ablation": lambda title: plots.plot_ablation(ABLATION, title),
+    "plot_grad_cam": lambda title: plots.plot_grad_cam(MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}, title),
+    "plot_feature_maps": lambda title: plots.plot_feature_maps({"first": HEATS}, title),
+    "plot_answers": lambda title: plots.plot_answers(ANSWERS, title),
+    "plot_genre_page": lambda title: plots.plot_genre_page("rock", MATRICES[:2], HEATS, title),
+    "plot_feature_frames": lambda title: plots.plot_feature_frames(
+        {"a": named_features.frames_of_sound(SAMPLES)}, ["mfcc", "rms"], title
+    ),
+    "plot_importance": lambda title: plots.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, title),
 }
+WORDS = ("architecture", "results", "views", "ablation", "feature_maps", "answers")  # their ticks are words
+
+
+@pytest.fixture(autouse=True)
+def no_warnings():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # what seaborn asks of matplotlib is not ours
+        yield
+    plt.close("all")
 
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_a_figure_has_its_title_and_named_axes(name):
-    figure = FIGURES[name]()
-    titles = [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
-    assert TITLE in titles or "GTZAN: rock" in titles
+    figure = FIGURES[name](TITLE)
+    figure.canvas.draw()
+    assert TITLE in [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
     for side in ("xlabel", "ylabel"):
-        assert any(getattr(axes, f"get_{side}")() for axes in figure.axes) or name == "plot_grooves"
-    utils.plt.close(figure)
+        assert any(getattr(axes, f"get_{side}")() for axes in figure.axes) or name.removeprefix("plot_") in WORDS
 
 
 def test_no_figure_of_the_project_is_forgotten_here():
     functions = {
         name
-        for module in (utils, demo_songs)
-        for name, function in inspect.getmembers(module, inspect.isfunction)
-        if function.__module__ == module.__name__ and inspect.signature(function).return_annotation == "Figure"
+        for name, function in inspect.getmembers(plots, inspect.isfunction)
+        if function.__module__ == plots.__name__ and inspect.signature(function).return_annotation == "Figure"
     }
     assert functions == set(FIGURES)
+
+
+@pytest.mark.parametrize("title", TITLES)
+def test_a_title_is_drawn_as_it_is_or_in_latin_letters(title):
+    figure = FIGURES["plot_song"](title)
+    figure.canvas.draw()
+    drawn = figure.get_suptitle()
+    assert drawn == title if title.isascii() or title == "Ёлка" else drawn.strip()
+    (text,) = [text for text in figure.texts if text.get_text() == drawn]
+    assert not text.get_parse_math()
+
+
+def test_a_figure_is_saved_small_and_shown(tmp_path):
+    shown = plots.save_figure(FIGURES["plot_confusion"](TITLE), tmp_path, "confusion")
+    with Image.open(tmp_path / "confusion.png") as picture:
+        assert picture.width > 300
+    assert shown.data == (tmp_path / "confusion.png").read_bytes()
+    assert not plt.get_fignums()
