@@ -18,26 +18,30 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.special import softmax
+from sklearn.decomposition import PCA
+from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from genres import ear, songs, texture, web_pictures
-from genres.audio import load_audio  # noqa: F401 (others build on it here)
+from genres.audio import load_audio
+from genres.augmentation import augment, blank_bands
 from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import (  # noqa: F401
+from genres.datasets import (
     DataSet,
     artist_numbers,
     clips_with_audio,
     find_dataset,
     genre_folders,
     read_tracks,
-)  # fmt: skip
-from genres.device import autocast, load_weights, pick_device, torchvision_transforms
+    twin_groups,
+)
+from genres.device import autocast, load_weights, pick_device
 from genres.metrics import accuracy
 from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
-from genres.spectrogram import (  # noqa: F401
+from genres.spectrogram import (
     BIN_OF_ROW,
     COLUMNS,
     INNER_COLUMNS,
@@ -47,9 +51,12 @@ from genres.spectrogram import (  # noqa: F401
     audio_to_matrix,
     matrix_to_picture,
     picture_to_matrix,
-)  # fmt: skip
+)
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
+ZONES = 8  # of 16 mel bins each: how high a pattern sounds says as much as the pattern
+SIGN_LEVELS = 6.0  # difference, in matrix levels, from which a neighbour counts as fully louder
+CROP_COLUMNS = 128  # of a training piece, 11.5 s
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
 SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.15, "ear": 0.75}  # of the views of a sound, chosen likewise
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
@@ -163,26 +170,6 @@ def _matrix_or_error(path: Path) -> np.ndarray | InputError:
 # ---------------------------------------------------------------------------------------------------------
 
 
-def twin_groups(matrices: np.ndarray) -> np.ndarray:
-    """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
-    _, groups = np.unique([digest(matrix) for matrix in matrices], return_inverse=True)
-    return groups
-
-
-def twin_table(pictures: Pictures) -> pd.DataFrame:
-    """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
-    table = pictures.table.assign(group=twin_groups(pictures.matrices))
-    pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
-    pairs = pairs[pairs["image_first"] < pairs["image_second"]]
-    return pd.DataFrame(
-        {
-            "first": pairs["image_first"],
-            "second": pairs["image_second"],
-            "same_genre": pairs["genre_first"] == pairs["genre_second"],
-        }
-    ).reset_index(drop=True)
-
-
 def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -> Split:
     """Draw the course's random split: stratified by genre, seeded, identical pictures on the same side.
 
@@ -271,34 +258,6 @@ def artists_met(pictures: Pictures, train: np.ndarray, other: np.ndarray) -> pd.
     )
 
 
-def write_split(pictures: Pictures, split: Split, folder: Path) -> None:
-    """Write names.csv, train_data.csv and validate_data.csv, each with the columns image and genre."""
-    parts = {"names": slice(None), "train_data": split.train, "validate_data": split.validation}
-    for name, rows in parts.items():
-        with replacing(folder / f"{name}.csv") as temporary:
-            pictures.table.iloc[rows].to_csv(temporary, index=False, lineterminator="\n")
-
-
-def read_split(pictures: Pictures, folder: Path) -> Split:
-    """Read back the split that `write_split` wrote.
-
-    Raises InputError where a table is missing, is no table, or names a picture that the set does not have.
-    """
-    rows = {}
-    for name in ("train_data", "validate_data"):
-        path = folder / f"{name}.csv"
-        if not path.is_file():
-            raise InputError(f"'{path.name}' is missing: run notebook 02 first.")
-        try:
-            images = pd.read_csv(path, dtype=str)["image"]
-        except (KeyError, ValueError) as error:  # ValueError is what pandas' own errors are, too
-            raise InputError(f"'{path.name}' is no table with a column 'image': run notebook 02 again.") from error
-        if not images.isin(pictures.table["image"]).all():
-            raise InputError(f"'{path.name}' names pictures that are not in this set: run notebook 02 again.")
-        rows[name] = np.flatnonzero(pictures.table["image"].isin(images))
-    return Split("random", rows["train_data"], rows["validate_data"])
-
-
 # ---------------------------------------------------------------------------------------------------------
 # 3 Networks
 # ---------------------------------------------------------------------------------------------------------
@@ -365,56 +324,72 @@ class ReferenceNetwork(nn.Module):
 
 
 class GenreNetwork(nn.Module):
-    """Our network: nine convolutions on two views of the matrix, mean and maximum over time, one dense layer.
+    """Our network: four convolutions on 26 views of the matrix, patterns beside them, and one dense layer.
 
-    The views are the level itself and the level of each band against its own course in time, which forgets how a
-    record was filtered. Pieces of 128 columns, 11.5 s, go in; time is pooled away at the end. While training, random
-    bands of pitch and time are blanked (Park et al., "SpecAugment", 2019). Takes levels of 0 to 255, float
-    (n, 128, columns), and gives logits (n, 10). widths are the channels of the first convolution and of the blocks.
+    Two views are the level and the level of each band against its own course in time. The other 24 say how much louder
+    a neighbour is, cut off at 6 levels: they do not depend on how a record was filtered or compressed. Pitch is halved
+    twice and then kept: the mean and the root mean square of each map in eight zones of pitch go to the dense layer.
+    While training, random bands of pitch and time are blanked (Park et al., "SpecAugment", 2019). When the dense layer
+    is solved at the end (see `solve_head`), it also sees how often each local pattern occurs in each zone.
+
+    Takes levels of 0 to 255, float (n, 128, columns), and gives logits (n, 10), and behind them, while it is taught,
+    `taught` numbers that a teacher asks for. widths are the channels of the convolutions.
     """
 
-    piece_columns = 128
-
-    def __init__(self, widths: Sequence[int] = (24, 24, 48, 96, 96), dropout: float = 0.4, masks: int = 2) -> None:
+    def __init__(
+        self, widths: Sequence[int] = (32, 64, 96, 128), dropout: float = 0.4, masks: int = 2, taught: int = 0
+    ) -> None:
         super().__init__()
         self.masks = masks
-        layers = _convolution(2, widths[0], 5, stride=2)
-        for inside, outside in pairwise(widths):
-            layers += [*_convolution(inside, outside), *_convolution(outside, outside), nn.MaxPool2d(2)]
+        offsets = [
+            (up * b, right * c) for b, c in texture.PATTERN_STEPS for up, right in ((0, 1), (1, 0), (1, 1), (1, -1))
+        ]
+        neighbours = torch.zeros(len(offsets), 1, 9, 9)
+        neighbours[:, 0, 4, 4] = -1 / SIGN_LEVELS
+        for view, (up, right) in enumerate(offsets):
+            neighbours[view, 0, 4 + up, 4 + right] = 1 / SIGN_LEVELS
+        self.register_buffer("neighbours", neighbours, persistent=False)
+        layers = _convolution(2 + len(offsets), widths[0])
+        for (inside, outside), pool in zip(pairwise(widths), (2, (1, 2), (1, 2)), strict=True):
+            layers += [nn.MaxPool2d(pool), *_convolution(inside, outside)]
         self.features = nn.Sequential(*layers)
-        self.head = nn.Sequential(nn.Dropout(dropout), nn.Linear(2 * widths[-1], len(GENRES)))
+        self.norm, self.dropout = nn.BatchNorm1d(2 * ZONES * widths[-1]), nn.Dropout(dropout)
+        self.head = nn.Linear(2 * ZONES * widths[-1], len(GENRES) + taught)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Give logits (n, 10) for levels (n, 128, columns)."""
+        """Give logits (n, 10), and what the teacher is told, for levels (n, 128, columns)."""
         views = self.views(levels)
         if self.training:
             views = blank_bands(views, self.masks)
-        maps = self.features(views.contiguous(memory_format=torch.channels_last)).float().mean(dim=2)
-        return self.head(torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1))
+        maps = self.features(views.contiguous(memory_format=torch.channels_last))
+        return self.head(self.dropout(self.describe(maps.float(), levels)))
+
+    def describe(self, maps: Tensor, levels: Tensor) -> Tensor:
+        """Give what the dense layer sees of maps (n, channels, 32, columns / 16), and of patterns once it is solved."""
+        zones = maps.unflatten(2, (ZONES, -1))
+        statistics = torch.stack([zones.mean((3, 4)), (zones.square().mean((3, 4)) + 1e-4).sqrt()], dim=1)
+        described = self.norm(statistics.flatten(1))
+        solved = self.head.in_features > described.shape[1]
+        return torch.cat([described, self.patterns(levels)], dim=1) if solved else described
 
     @staticmethod
-    def views(levels: Tensor) -> Tensor:
-        """Level and band-normalised level, float (n, 2, 128, columns), both about -1 to 2."""
+    def patterns(levels: Tensor) -> Tensor:
+        """Give how often local patterns occur, float (n, 2773): what a fixed convolution and a mean would give."""
+        matrices = levels.round().cpu().numpy().astype(np.int16)
+        return torch.from_numpy(texture.uniform_patterns(matrices)).to(levels.device)
+
+    def views(self, levels: Tensor) -> Tensor:
+        """Two views of the level and 24 signed differences to neighbours: (n, 26, 64, columns / 2), about -1 to 2."""
         mean, spread = levels.mean(dim=2, keepdim=True), levels.std(dim=2, keepdim=True)
-        return torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)
+        plain = torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)
+        around = nn.functional.pad(levels[:, None], (4, 4, 4, 4), mode="replicate")
+        signs = nn.functional.conv2d(around, self.neighbours, stride=2).clamp(-1, 1)
+        return torch.cat([nn.functional.avg_pool2d(plain, 2), signs], dim=1)
 
 
-def _convolution(inside: int, outside: int, size: int = 3, stride: int = 1) -> list[nn.Module]:
-    convolution = nn.Conv2d(inside, outside, size, stride, padding=size // 2, bias=False)
+def _convolution(inside: int, outside: int) -> list[nn.Module]:
+    convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=False)
     return [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
-
-
-def blank_bands(views: Tensor, masks: int, bins: int = 17, columns: int = 17) -> Tensor:
-    """Set up to `masks` random bands of at most so many bins, and of so many columns, to zero in each picture."""
-    n, _, height, width = views.shape
-    keep = torch.ones(n, 1, height, width, device=views.device)
-    for _ in range(masks):
-        for size, largest, shape in ((height, bins, (1, 1, -1, 1)), (width, columns, (1, 1, 1, -1))):
-            length = torch.rand(n, 1, 1, 1, device=views.device) * largest
-            start = torch.rand(n, 1, 1, 1, device=views.device) * (size - length)
-            place = torch.arange(size, device=views.device).view(shape)
-            keep = keep * ((place < start) | (place >= start + length))
-    return views * keep
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -427,8 +402,11 @@ class Recipe:
     """How a network is trained.
 
     crop_columns 0 takes whole matrices. pitch_bins is the widest random change of pitch. mixup is the parameter of the
-    Beta distribution, 0 for none (Zhang et al., "mixup", 2018). evaluate_every says after how many epochs the accuracy
-    on whole, unchanged pictures is taken.
+    Beta distribution, 0 for none (Zhang et al., "mixup", 2018). teacher is how many numbers a teacher asks for beside
+    the genre, 0 for no teacher. head_rate is the learning rate of the dense layer, as a share of the others': its many
+    standardised inputs move an answer together, so at the full rate its first steps overshoot. ridge, if it is not 0,
+    solves the dense layer anew at the end, as the texture classifier's (see `solve_head`). evaluate_every says after
+    how many epochs the accuracy on whole, unchanged pictures is taken.
     """
 
     epochs: int
@@ -438,9 +416,12 @@ class Recipe:
     one_cycle: bool = True
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    crop_columns: int = GenreNetwork.piece_columns
+    crop_columns: int = CROP_COLUMNS
     pitch_bins: int = 3
     mixup: float = 0.3
+    teacher: int = 0
+    head_rate: float = 1.0
+    ridge: float = 0.0
     evaluate_every: int = 10
 
     def lasting(self, epochs: int) -> Recipe:
@@ -461,38 +442,7 @@ REFERENCE_FIRST = Recipe(
     evaluate_every=5,
 )
 REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e-2)
-OURS = Recipe(epochs=60)
-
-
-def random_crops(levels: Tensor, recipe: Recipe) -> Tensor:
-    """Cut a random piece of crop_columns out of each matrix, played a little faster or slower, higher or lower.
-
-    Both changes leave a genre as it is. levels (n, 128, columns) give (n, 128, crop_columns), interpolated.
-    """
-    n, bins, columns = levels.shape
-    draw = functools.partial(torch.rand, n, 1, device=levels.device)
-    speed = torch.exp((2 * draw() - 1) * 0.0)
-    length = (recipe.crop_columns - 1) * speed
-    time = draw() * (columns - 1 - length) + torch.linspace(0, 1, recipe.crop_columns, device=levels.device) * length
-    shift = torch.round((2 * draw() - 1) * recipe.pitch_bins)
-    pitch = torch.arange(bins, device=levels.device) + shift
-    x = (2 * time / (columns - 1) - 1)[:, None, :].expand(n, bins, -1)
-    y = (2 * pitch / (bins - 1) - 1)[:, :, None].expand_as(x)
-    return nn.functional.grid_sample(levels[:, None], torch.stack([x, y], dim=-1), align_corners=True)[:, 0]
-
-
-def augment(levels: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
-    """Give a batch as a network trains on it: random crops, mixed in pairs, and the targets mixed the same way.
-
-    levels (n, 128, columns) give (n, 128, crop_columns); labels (n,) stay, or with mixup become shares (n, 10).
-    """
-    if recipe.crop_columns:
-        levels = random_crops(levels, recipe)
-    if not recipe.mixup:
-        return levels, labels
-    mixup = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES))
-    levels, targets = mixup(levels[:, None], labels)  # pictures with one channel
-    return levels[:, 0], targets
+OURS = Recipe(epochs=60, teacher=128, head_rate=0.1, ridge=1e-3)
 
 
 def train_epoch(
@@ -503,21 +453,29 @@ def train_epoch(
     schedule: torch.optim.lr_scheduler.LRScheduler,
     recipe: Recipe,
 ) -> dict[str, float]:
-    """Show a network each batch of the loader once; gives the loss and the accuracy (train) as met while training."""
-    device = next(network.parameters()).device
+    """Show a network each batch of the loader once; gives the loss and the accuracy (train) as met while training.
+
+    The loss is that of the genres, plus the mean squared error of what the teacher asked for.
+    """
+    device, genres = next(network.parameters()).device, len(GENRES)
     network.train()
     loss_sum, hits, seen = 0.0, 0.0, 0
-    for matrices, labels in loader:
-        levels, targets = augment(matrices.to(device).float(), labels.to(device), recipe)
+    for matrices, wanted in loader:
+        levels, targets = augment(
+            matrices.to(device).float(), wanted.to(device), recipe.crop_columns, recipe.pitch_bins, recipe.mixup
+        )
         with autocast(device):
-            logits = network(levels)
-        loss = loss_function(logits.float(), targets)
+            outputs = network(levels)
+        outputs = outputs.float()
+        loss = loss_function(outputs[:, :genres], targets[:, :genres])
+        if outputs.shape[1] > genres:
+            loss = loss + nn.functional.mse_loss(outputs[:, genres:], targets[:, genres:])
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-        hits += (logits.argmax(1).cpu() == labels).sum().item()
-        loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
+        hits += (outputs[:, :genres].argmax(1).cpu() == wanted[:, :genres].argmax(1)).sum().item()
+        loss_sum, seen = loss_sum + loss.item() * len(wanted), seen + len(wanted)
     return {"loss": loss_sum / seen, "train": hits / seen}
 
 
@@ -529,8 +487,12 @@ def train_network(
     seed: int,
     checkpoint: Path | None = None,
     describe: str = "training",
+    taught: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Train in place on split.train, and give the learning curve.
+
+    taught: what a teacher asks for beside the genre, float32 (tracks of split.train, as many as the network has more
+    outputs than genres). After training these outputs are taken away.
 
     The curve has one row per epoch: epoch, loss and train (both as met while training), and, every evaluate_every
     epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures; a split that
@@ -541,11 +503,19 @@ def train_network(
     """
     device = pick_device()
     network.to(device, memory_format=torch.channels_last)
+    head = [*network.head.parameters()] if recipe.head_rate != 1 else []
+    body = [weight for weight in network.parameters() if not any(weight is other for other in head)]
+    groups = [
+        {"params": body, "lr": recipe.learning_rate},
+        {"params": head, "lr": recipe.learning_rate * recipe.head_rate},
+    ]
     optimiser = getattr(torch.optim, recipe.optimiser)(
-        network.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay
+        groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
     )
+    targets = np.eye(len(GENRES), dtype=np.float32)[pictures.labels[split.train]]
+    targets = targets if taught is None else np.concatenate([targets, taught], axis=1)
     loader = DataLoader(
-        SpectrogramDataset(pictures.matrices[split.train], pictures.labels[split.train]),
+        SpectrogramDataset(pictures.matrices[split.train], targets),
         batch_size=min(recipe.batch_size, len(split.train)),
         shuffle=True,
         drop_last=recipe.one_cycle,
@@ -554,16 +524,18 @@ def train_network(
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
     if recipe.one_cycle:
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, recipe.learning_rate, total_steps=recipe.epochs * len(loader), pct_start=0.25
+            optimiser, [group["lr"] for group in groups], total_steps=recipe.epochs * len(loader), pct_start=0.25
         )
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    settings = json.dumps([asdict(recipe), seed, digest(pictures.matrices[split.train])])
+    settings = json.dumps([asdict(recipe), seed, digest(pictures.matrices[split.train], targets)])
     curve = _resume(checkpoint, settings, parts, device)
     for epoch in tqdm(range(len(curve), recipe.epochs), initial=len(curve), total=recipe.epochs, desc=describe):
         torch.manual_seed(1_000 * seed + epoch)
         row = {"epoch": epoch + 1} | train_epoch(network, loader, loss_function, optimiser, schedule, recipe)
+        if epoch + 1 == recipe.epochs and (recipe.ridge or taught is not None):
+            solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge)
         measured = (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs
         if measured and len(split.validation):
             for name, rows in (("train_plain", split.train), ("validation", split.validation)):
@@ -571,6 +543,35 @@ def train_network(
         curve.append(row)
         _save_checkpoint(checkpoint, settings, parts, curve)
     return pd.DataFrame(curve)
+
+
+def solve_head(network: GenreNetwork, matrices: np.ndarray, labels: np.ndarray, ridge: float) -> None:
+    """Take away the outputs for a teacher, and if ridge is not 0 solve the dense layer in closed form, with patterns.
+
+    Ridge regression on targets of -1 and 1, as in the texture classifier: for thousands of numbers that describe some
+    hundred tracks, it finds the layer with the smallest weights that suits all of them. Gradient descent does not.
+    """
+    old, device = network.head, network.head.weight.device
+    weight, bias = old.weight[: len(GENRES)], old.bias[: len(GENRES)]
+    if ridge:
+        width = old.in_features + network.patterns(torch.zeros(1, MEL_BINS, COLUMNS)).shape[1]
+        network.head = nn.Linear(width, len(GENRES)).to(device)  # so wide that it asks for patterns
+        seen = []
+        hook = network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu().numpy()))
+        predict(network, matrices)
+        hook.remove()
+        rows = np.concatenate(seen).astype(np.float64)
+        scale = rows.std(axis=0) + 1e-6
+        rows /= scale
+        fitted = RidgeClassifier(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, labels)
+        weight, bias = (
+            torch.from_numpy(texture.SHARPNESS * part) for part in (fitted.coef_ / scale, fitted.intercept_)
+        )
+    else:
+        network.head = nn.Linear(old.in_features, len(GENRES)).to(device)
+    with torch.no_grad():
+        network.head.weight.copy_(weight)
+        network.head.bias.copy_(bias)
 
 
 def _save_checkpoint(path: Path | None, settings: str, parts: dict, curve: list[dict]) -> None:
@@ -594,40 +595,33 @@ def _resume(path: Path | None, settings: str, parts: dict, device: torch.device)
 
 
 @torch.inference_mode()
-def predict(network: nn.Module, matrices: np.ndarray, pieces: int = 5, batch_size: int = 32) -> np.ndarray:
-    """Give logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334).
-
-    A network with `piece_columns` sees so many overlapping pieces from begin to end, and the logits are the log of
-    its mean probability; another sees the whole.
-    """
+def predict(network: nn.Module, matrices: np.ndarray, batch_size: int = 16) -> np.ndarray:
+    """Give logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334)."""
     device = pick_device()
     network.to(device).eval()
-    columns = getattr(network, "piece_columns", COLUMNS)
-    starts = np.unique(np.linspace(0, COLUMNS - columns, pieces).round().astype(int))
     logits = [torch.empty(0, len(GENRES))]
     for begin in range(0, len(matrices), batch_size):
-        levels = torch.from_numpy(matrices[begin : begin + batch_size]).to(device).float()
         with autocast(device):
-            heard = [network(levels[..., start : start + columns]).float() for start in starts]
-        logits.append(torch.stack(heard).log_softmax(-1).logsumexp(0).cpu() - np.log(len(starts)))
+            outputs = network(torch.from_numpy(matrices[begin : begin + batch_size]).to(device).float())
+        logits.append(outputs[:, : len(GENRES)].float().cpu())
     return torch.cat(logits).numpy()
 
 
 def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndarray:
     """Show what in matrices, uint8 (n, 128, 334), speaks for a genre: float32 (n, 128, 334), 0 to 1, smooth.
 
-    Source: Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017;
-    taken before the last pooling, where a cell stands for 16 mel bins and 1.4 s.
+    It sees what the convolutions see, not the patterns. Source: Selvaraju et al., "Grad-CAM: visual explanations from
+    deep networks via gradient-based localization", 2017; a cell stands for 4 mel bins and 1.4 s.
     """
     device = next(network.parameters()).device
     network.eval()
+    levels = torch.from_numpy(matrices).to(device).float()
     with torch.no_grad(), autocast(device):
-        maps = network.features[:-1](network.views(torch.from_numpy(matrices).to(device).float())).float()
+        maps = network.features(network.views(levels)).float()
     maps.requires_grad_(True)
-    pooled = network.features[-1](maps).mean(dim=2)
-    logits = network.head(torch.cat([pooled.mean(dim=2), pooled.amax(dim=2)], dim=1))
+    logits = network.head(network.describe(maps, levels))
     (gradient,) = torch.autograd.grad(logits[:, GENRES.index(genre)].sum(), maps)
-    heat = (gradient.mean(dim=(2, 3), keepdim=True) * maps.detach()).sum(dim=1, keepdim=True).relu()
+    heat = (gradient * maps.detach()).sum(dim=1, keepdim=True).relu()
     heat = nn.functional.interpolate(heat, matrices.shape[1:], mode="bilinear", align_corners=False)[:, 0]
     return (heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-9)).cpu().numpy()
 
@@ -635,6 +629,19 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
 # ---------------------------------------------------------------------------------------------------------
 # 5 Runs of the protocol
 # ---------------------------------------------------------------------------------------------------------
+
+
+def texture_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np.ndarray:
+    """Give what a network shall also tell of each training track: float32 (tracks, components), each of variance 1.
+
+    The principal components of the texture descriptors of these tracks. Nothing else enters, so a network that is
+    taught so is from scratch.
+    """
+    classifier = texture.fit_texture_classifier(pictures.descriptors[rows], pictures.labels[rows])
+    found = PCA(min(components, len(rows) - 1), whiten=True, random_state=0).fit_transform(
+        classifier.standardised(pictures.descriptors[rows])
+    )
+    return np.pad(found, ((0, 0), (0, components - found.shape[1]))).astype(np.float32)
 
 
 def run_network(
@@ -649,8 +656,10 @@ def run_network(
 
     def fit() -> tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame]:
         torch.manual_seed(seed)
-        fresh = network()
-        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, f"{view}, {split.name}, seed {seed}")
+        taught = texture_targets(pictures, split.train, recipe.teacher) if recipe.teacher else None
+        fresh = network(taught=recipe.teacher) if recipe.teacher else network()
+        name = f"{view}, {split.name}, seed {seed}"
+        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught)
         return lambda rows: predict(fresh, pictures.matrices[rows]), curve
 
     settings = asdict(recipe) | {"pictures": digest(pictures.matrices)}
@@ -771,9 +780,10 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     """
     everything = Split("all", np.arange(len(pictures.table)))
     torch.manual_seed(seed)
-    network = GenreNetwork()
+    network = GenreNetwork(taught=recipe.teacher)
+    taught = texture_targets(pictures, everything.train, recipe.teacher) if recipe.teacher else None
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
-    train_network(network, pictures, everything, recipe, seed, checkpoint, "final network")
+    train_network(network, pictures, everything, recipe, seed, checkpoint, "final network", taught)
     artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
     model = GenreModel(
         network,
@@ -831,6 +841,7 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
             Ensemble(**stored["picture"]),
             facts=stored["facts"],
         )
+        model.network.head = nn.Linear(stored["network"]["head.weight"].shape[1], len(GENRES))
         model.network.load_state_dict(stored["network"])
         if "ear" in stored:
             model.ear, model.sound = _from_tensors(ear.EarHead, stored["ear"]), Ensemble(**stored["sound"])

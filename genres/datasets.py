@@ -13,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
+from genres.runs import Split
 from genres.song_files import SOUND_SUFFIXES, file_names
 from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
@@ -245,3 +246,51 @@ def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
     rows = np.arange(n) + 4 * n
     links = csr_array((np.ones(2 * n), (np.r_[rows, rows], np.r_[first, second])), shape=(5 * n, 5 * n))
     return pd.factorize(connected_components(links, directed=False)[1][rows])[0]
+
+
+def twin_groups(matrices: np.ndarray) -> np.ndarray:
+    """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
+    _, groups = np.unique([digest(matrix) for matrix in matrices], return_inverse=True)
+    return groups
+
+
+def twin_table(table: pd.DataFrame, matrices: np.ndarray) -> pd.DataFrame:
+    """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
+    table = table.assign(group=twin_groups(matrices))
+    pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
+    pairs = pairs[pairs["image_first"] < pairs["image_second"]]
+    return pd.DataFrame(
+        {
+            "first": pairs["image_first"],
+            "second": pairs["image_second"],
+            "same_genre": pairs["genre_first"] == pairs["genre_second"],
+        }
+    ).reset_index(drop=True)
+
+
+def write_split(table: pd.DataFrame, split: Split, folder: Path) -> None:
+    """Write names.csv, train_data.csv and validate_data.csv, each with the columns image and genre."""
+    parts = {"names": slice(None), "train_data": split.train, "validate_data": split.validation}
+    for name, rows in parts.items():
+        with replacing(folder / f"{name}.csv") as temporary:
+            table.iloc[rows].to_csv(temporary, index=False, lineterminator="\n")
+
+
+def read_split(table: pd.DataFrame, folder: Path) -> Split:
+    """Read back the split that `write_split` wrote.
+
+    Raises InputError where a table is missing, is no table, or names a picture that the set does not have.
+    """
+    rows = {}
+    for name in ("train_data", "validate_data"):
+        path = folder / f"{name}.csv"
+        if not path.is_file():
+            raise InputError(f"'{path.name}' is missing: run notebook 02 first.")
+        try:
+            images = pd.read_csv(path, dtype=str)["image"]
+        except (KeyError, ValueError) as error:  # ValueError is what pandas' own errors are, too
+            raise InputError(f"'{path.name}' is no table with a column 'image': run notebook 02 again.") from error
+        if not images.isin(table["image"]).all():
+            raise InputError(f"'{path.name}' names pictures that are not in this set: run notebook 02 again.")
+        rows[name] = np.flatnonzero(table["image"].isin(images))
+    return Split("random", rows["train_data"], rows["validate_data"])

@@ -713,10 +713,10 @@ def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
 
 # --- 6 The demo set on disk ---
 
-VERSION = 2  # part of the stamp: a new number makes every machine compose its demo set anew
+VERSION = 3  # part of the stamp: a new number makes every machine compose its demo set anew
 SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips, so no song was ever in training
 FORMATS = ("mp3", "ogg", "flac", "wav")
-WAVES_PER_GENRE = 2
+WAVES_PER_GENRE = 5
 TITLE_WORDS = (
     "Amber, Borrowed, Distant, Early, Golden, Hidden, Late, Little, Lost, Northern, Open, Paper, Quiet, Second, Slow",
     "Avenue, Bridge, Corner, Garden, Harbour, Hour, Letter, Morning, Orchard, Platform, River, Room, Season, Summer",

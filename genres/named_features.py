@@ -2,35 +2,34 @@
 
 In the line of Tzanetakis and Cook ("Musical genre classification of audio signals", 2002): a few numbers per moment
 that have a name and a unit, such as the centroid of the spectrum in Hz, and their mean and standard deviation over a
-clip. From sound by librosa; from a matrix as far as it carries them. On them a multi-layer perceptron, and
-scikit-learn's support vector machine and gradient boosting beside it.
+clip. From sound by librosa; from a matrix as far as it carries them. On them scikit-learn's multi-layer perceptron,
+support vector machine and gradient boosting.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 
 import librosa
 import numpy as np
 import pandas as pd
-import torch
 from scipy.fft import dct
-from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
-from torch import nn
 from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, load_audio
 from genres.common import InputError, digest, files_key, in_parallel, kept
+from genres.runs import Run, Split, keep_run
 from genres.spectrogram import DB_PER_LEVEL
 
 
@@ -52,7 +51,7 @@ NAMED_FEATURES = {
     "contrast": Feature(7, "dB", "up to 40 dB", "peaks over valleys in each octave: notes against noise"),
     "rolloff": Feature(1, "Hz", "yes", "below which 85 % of the spectrum lies"),
     "bandwidth": Feature(1, "Hz", "yes", "how far the spectrum spreads around its centroid"),
-    "tonnetz": Feature(6, "-1 to 1", "from its chroma", "harmony: fifths, minor and major thirds"),
+    "tonnetz": Feature(6, "coordinate", "from its chroma", "harmony: fifths, minor and major thirds"),
     "rms": Feature(1, "amplitude", "relative: loudest = 1", "loudness, and how it changes"),
 }
 MFCC_COUNT = NAMED_FEATURES["mfcc"].size
@@ -231,91 +230,13 @@ def table_agreement(table: pd.DataFrame, other: pd.DataFrame) -> pd.Series:
     return correlation.groupby(feature_group, sort=False).mean()
 
 
-class Perceptron(ClassifierMixin, BaseEstimator):
-    """A multi-layer perceptron in PyTorch, behind scikit-learn's interface: fit, decision_function, predict.
-
-    hidden are the widths of its hidden layers, with ReLU and dropout after each. AdamW with a one-cycle learning
-    rate; the last weights count. The same seed gives the same network.
-    """
-
-    def __init__(
-        self,
-        hidden: Sequence[int] = (64,),
-        dropout: float = 0.5,
-        weight_decay: float = 0.1,
-        learning_rate: float = 3e-3,
-        epochs: int = 60,
-        batch_size: int = 64,
-        label_smoothing: float = 0.05,
-        seed: int = 0,
-    ) -> None:
-        self.hidden = hidden
-        self.dropout = dropout
-        self.weight_decay = weight_decay
-        self.learning_rate = learning_rate
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.label_smoothing = label_smoothing
-        self.seed = seed
-
-    def fit(self, rows: np.ndarray, labels: np.ndarray) -> Perceptron:
-        """Train on float rows (n, features) with labels (n,)."""
-        self.classes_, targets = np.unique(labels, return_inverse=True)
-        inputs, targets = torch.from_numpy(np.asarray(rows, np.float32)), torch.from_numpy(targets)
-        batches = -(-len(inputs) // self.batch_size)
-        # On the CPU also where there is a faster device: so small a network waits longer for the device than it
-        # computes. The caller's own random numbers stay untouched.
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            widths = [inputs.shape[1], *self.hidden]
-            layers = [
-                layer
-                for inside, outside in pairwise(widths)
-                for layer in (nn.Linear(inside, outside), nn.ReLU(), nn.Dropout(self.dropout))
-            ]
-            self.network_ = nn.Sequential(*layers, nn.Linear(widths[-1], len(self.classes_)))
-            optimiser = torch.optim.AdamW(
-                self.network_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
-            )
-            schedule = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, self.learning_rate, total_steps=self.epochs * batches, pct_start=0.25
-            )
-            loss_function = nn.CrossEntropyLoss(label_smoothing=self.label_smoothing)
-            self.network_.train()
-            for _ in range(self.epochs):
-                for batch in torch.randperm(len(inputs)).tensor_split(batches):
-                    loss = loss_function(self.network_(inputs[batch]), targets[batch])
-                    optimiser.zero_grad()
-                    loss.backward()
-                    optimiser.step()
-                    schedule.step()
-        self.network_.eval()
-        return self
-
-    @torch.inference_mode()
-    def decision_function(self, rows: np.ndarray) -> np.ndarray:
-        """Give the log-probabilities, float32 (n, classes)."""
-        return self.network_(torch.from_numpy(np.asarray(rows, np.float32))).log_softmax(dim=1).numpy()
-
-    def predict(self, rows: np.ndarray) -> np.ndarray:
-        """Give the most probable label of each row."""
-        return self.classes_[self.decision_function(rows).argmax(axis=1)]
-
-
 # What `search_settings` compares. SETTINGS are the best of them on the picture features of GTZAN's training and
 # validation tracks, in cross-validation over artists.
 CANDIDATES = {
-    "MLP": [
-        {"hidden": [64]},
-        {"hidden": [128]},
-        {"hidden": [256]},
-        {"hidden": [64, 64]},
-        {"hidden": [128, 128]},
-        {"hidden": [64], "dropout": 0.2},
-        {"hidden": [64], "dropout": 0.7},
-        {"hidden": [64], "weight_decay": 1.0},
+    "mlp": [
+        {"hidden_layer_sizes": hidden, "alpha": alpha} for hidden in ([64], [256], [64, 64]) for alpha in (1e-4, 1, 10)
     ],
-    "SVM": [{"C": c, "gamma": gamma} for gamma in ("scale", 0.002) for c in (1, 3, 10, 30)],
+    "svm": [{"C": c, "gamma": gamma} for gamma in ("scale", 0.002) for c in (1, 3, 10, 30)],
     "boosting": [
         {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 4},
         {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 8},
@@ -323,31 +244,60 @@ CANDIDATES = {
     ],
 }
 SETTINGS = {
-    "MLP": {"hidden": [64, 64]},
-    "SVM": {"C": 3, "gamma": 0.002},
+    "mlp": {"hidden_layer_sizes": [256], "alpha": 1},
+    "svm": {"C": 3, "gamma": 0.002},
     "boosting": {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 8},
 }
+MLP_EPOCHS, MLP_BATCH = 50, 64
 SEARCH_FOLDS, SEARCH_REPEATS = 5, 2
 
 
-def make_classifier(kind: str, seed: int, settings: dict | None = None) -> Pipeline:
-    """Give an untrained classifier, "MLP", "SVM" or "boosting", behind a scaler that is fitted on what it trains on.
+def make_classifier(view: str, seed: int, settings: dict | None = None) -> Pipeline:
+    """Give an untrained classifier, "mlp", "svm" or "boosting", behind a scaler that is fitted on what it trains on.
 
-    Without settings it takes its SETTINGS; what they do not name stays at scikit-learn's and `Perceptron`'s defaults,
-    which were not tuned. The SVM, with its radial kernel, draws no random numbers.
+    Without settings it takes its SETTINGS; what they do not name stays at scikit-learn's defaults, not tuned.
+    The SVM, with its radial kernel, draws no random numbers.
     """
-    settings = settings or SETTINGS[kind]
+    settings = settings or SETTINGS[view]
     build = {
-        "MLP": lambda: Perceptron(seed=seed, **settings),
-        "SVM": lambda: SVC(**settings),
+        "mlp": lambda: MLPClassifier(batch_size=MLP_BATCH, max_iter=MLP_EPOCHS, random_state=seed, **settings),
+        "svm": lambda: SVC(**settings),
         "boosting": lambda: HistGradientBoostingClassifier(random_state=seed, **settings),
-    }[kind]
+    }[view]
     return make_pipeline(StandardScaler(), build())
+
+
+def fit_quietly(classifier: Pipeline, rows: np.ndarray, labels: np.ndarray) -> Pipeline:
+    """Train a classifier on float rows (n, features) and give it back, without what the perceptron warns of each time.
+
+    By intention it trains for a fixed number of epochs, and a small set is smaller than a batch.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return classifier.fit(rows, labels)
 
 
 def scores(classifier: Pipeline, rows: np.ndarray) -> np.ndarray:
     """Give float (n, classes), the largest at the answer: log-probabilities, or the SVM's one-against-rest values."""
-    return classifier.decision_function(rows)
+    answer = getattr(classifier, "predict_log_proba", None) or classifier.decision_function
+    return answer(rows)
+
+
+def run_features(
+    folder: Path, log: Path, view: str, table: pd.DataFrame, labels: np.ndarray, split: Split, seed: int
+) -> Run:
+    """Train "mlp", "svm" or "boosting" on split.train, or read the Run that was kept of it in `folder`.
+
+    table: named features of all pictures, a row each. log: experiments.csv, which gets a row when it has trained.
+    """
+    rows = table.to_numpy()
+
+    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+        classifier = fit_quietly(make_classifier(view, seed), rows[split.train], labels[split.train])
+        return lambda part: scores(classifier, rows[part]), None
+
+    settings = SETTINGS[view] | {"features": digest(rows, *table.columns)}
+    return keep_run(folder, log, view, split, seed, settings, labels, fit)
 
 
 def search_settings(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) -> pd.DataFrame:
@@ -365,7 +315,7 @@ def search_settings(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) ->
     for kind, settings in tqdm(candidates, desc="searching settings"):
         right = 0
         for inside, outside in folds:
-            classifier = make_classifier(kind, 0, settings).fit(rows[inside], labels[inside])
+            classifier = fit_quietly(make_classifier(kind, 0, settings), rows[inside], labels[inside])
             right += int((classifier.predict(rows[outside]) == labels[outside]).sum())
         table.append((kind, json.dumps(settings), right / (SEARCH_REPEATS * len(rows))))
     return pd.DataFrame(table, columns=["classifier", "settings", "accuracy"])

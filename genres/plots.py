@@ -61,6 +61,7 @@ GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in
     "rock": ("electric guitars, bass, drums", "backbeat, 100-140", "wide band of guitars, snare columns"),
 }
 DECIBELS = "dB below the loudest point"
+OCTAVES = ["< 200", "200-400", "400-800", "800-1600", "1600-3200", "3200-6400", "> 6400"]  # Hz, of the contrast
 COLOURS = sns.color_palette("colorblind")
 
 
@@ -329,8 +330,9 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     Circles are views that know only GTZAN, diamonds those with a pretrained ear.
     """
     shown = [name for name in protocols if any(row["protocol"] == name for row in results)]
-    best = {row["view"]: -row["accuracy"] for row in reversed(results) if row["protocol"] == shown[0]}
-    views = sorted({row["view"] for row in results if row["protocol"] in shown}, key=lambda view: best.get(view, 0))
+    # By the first panel that has the view.
+    best = {r["view"]: -r["accuracy"] for name in reversed(shown) for r in results if r["protocol"] == name}
+    views = sorted(best, key=best.get)
     size = (3.2 + 3.4 * len(shown), 0.38 * len(views) + 1.6)
     figure, panels = _subplots(1, len(shown), figsize=size, sharey=True, sharex=True, squeeze=False)
     for axes, protocol in zip(panels[0], shown, strict=True):
@@ -557,11 +559,11 @@ def _draw_feature(axes: Axes, name: str, values: np.ndarray, low: float, high: f
         values, origin="lower", aspect="auto", cmap="PuOr" if low == -high else "cividis", vmin=low, vmax=high,
         extent=(0, CLIP_SECONDS, 0.5, size + 0.5), interpolation="nearest",
     )  # fmt: skip
-    axes.set_ylabel({"chroma": "note", "contrast": "octave", "mfcc": "coefficient"}.get(name, "dimension"))
+    axes.set_ylabel({"chroma": "note", "contrast": "octave (Hz)", "mfcc": "coefficient"}.get(name, "dimension"))
     if name == "chroma":
         axes.set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
     if name == "contrast":
-        axes.set_yticks(range(1, 8), ["< 200 Hz", "200", "400", "800", "1600", "3200", "> 6400 Hz"], fontsize="x-small")
+        axes.set_yticks(range(1, 8), OCTAVES, fontsize="x-small")
     return image
 
 
@@ -577,4 +579,80 @@ def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
     )
     axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes.axvline(0, color="grey", linewidth=0.8)
+    return figure
+
+
+def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str, shown: int = 6) -> Figure:
+    """Bars of the strongest tags of each named clip; tags are probabilities, float (len(names),)."""
+    figure, grid = _subplots(
+        -(-len(tags) // 5),
+        min(5, len(tags)),
+        figsize=(12.5, 2.3 * -(-len(tags) // 5) + 0.6),
+        sharex=True,
+        squeeze=False,
+    )
+    for axes, (clip, heard) in zip(grid.flat, tags.items(), strict=False):
+        strongest = np.argsort(-heard)[:shown]
+        axes.barh([names[k] for k in strongest], heard[strongest], color=COLOURS[0])
+        axes.invert_yaxis()
+        axes.tick_params(axis="y", labelsize="small")
+        axes.set_title(clip, parse_math=False)
+        axes.set_xlim(0, 1.05 * max(heard.max() for heard in tags.values()))
+    for axes in grid[-1]:
+        axes.set_xlabel("probability of the tag")
+    figure.suptitle(title)
+    return figure
+
+
+def plot_map(points: np.ndarray, labels: np.ndarray, title: str) -> Figure:
+    """Draw clips as points, float (n, 2), with a colour and a mark for each genre; the axes have no unit."""
+    figure, axes = _subplots(figsize=(8.5, 5.6))
+    for k, (genre, mark) in enumerate(zip(GENRES, "os^vD<>PX*", strict=True)):
+        x, y = points[labels == k].T
+        axes.scatter(x, y, 60 if mark == "*" else 28, [COLOURS[k]], mark, linewidths=0.4, edgecolors="0.3", label=genre)
+    axes.set(title=title, xticks=[], yticks=[], xlabel="near = sounds alike (no unit)", ylabel="no unit")
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
+    """Accuracy over training tracks per genre, a line per view: the mean of the draws, and from lowest to highest.
+
+    curve: columns view (name in VIEWS), tracks (per genre) and accuracy, one row per draw.
+    """
+    figure, axes = _subplots(figsize=(8, 4.4))
+    for k, (view, rows) in enumerate(curve.groupby("view", sort=False)):
+        drawn = rows.groupby("tracks")["accuracy"].agg(["mean", "min", "max"])
+        errors = [drawn["mean"] - drawn["min"], drawn["max"] - drawn["mean"]]
+        axes.errorbar(
+            drawn.index, drawn["mean"], errors, fmt="os^D"[k % 4] + "-", capsize=3, mfc="none", label=VIEWS[view]
+        )
+    ticks = sorted(curve["tracks"].unique())
+    axes.set_xscale("log")
+    axes.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), f"all ({ticks[-1]:.0f})"])
+    axes.minorticks_off()
+    axes.set(
+        title=title,
+        xlabel="training tracks per genre",
+        ylabel="accuracy (line: range of draws)",
+        ylim=(0, 1),
+    )
+    axes.grid(axis="y", alpha=0.4)
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str, per_genre: int = 3) -> Figure:
+    """Draw which tags speak for which genre, float (10, tags): the strongest of each genre, in standard deviations."""
+    strongest = [tag for row in weights for tag in np.argsort(-row)[:per_genre]]
+    order = list(dict.fromkeys(strongest))
+    figure, axes = _subplots(figsize=(11, 4.6))
+    limit = np.abs(weights[:, order]).max()
+    sns.heatmap(
+        weights[:, order], vmin=-limit, vmax=limit, cmap="PuOr", ax=axes, linewidths=0.5, linecolor="0.9",
+        xticklabels=[names[k] for k in order], yticklabels=GENRES,
+        cbar_kws={"label": "above the mean of the genres,\nin standard deviations"},
+    )  # fmt: skip
+    plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
+    axes.set(title=title, xlabel="tag", ylabel="genre")
     return figure

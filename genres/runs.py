@@ -65,6 +65,10 @@ class Split:
         """The part that a result is reported on: "test", or "validation" where there is no test part."""
         return "test" if len(self.test) else "validation"
 
+    def among(self, known: np.ndarray) -> Split:
+        """Give the same split without the pictures that are not known: bool (pictures,)."""
+        return Split(self.name, *(rows[known[rows]] for rows in self.parts.values()))
+
 
 @dataclass(frozen=True)
 class Run:

@@ -39,6 +39,9 @@ LEVEL_STEPS = ((0, 1), (1, 0), (0, 4), (2, 2))  # distance of the two cells (bin
 COARSE_STEPS = ((1, 1), (1, 2), (2, 1), (4, 1), (2, 4))  # the same three for coarse matrices
 COARSE_SMOOTH_STEPS = ((2, 1), (1, 2), (2, 2), (4, 2))
 COARSE_LEVEL_STEPS = ((0, 1), (1, 0), (2, 2))
+_CODES = np.arange(256)
+_CHANGES = np.unpackbits((_CODES ^ (_CODES >> 1 | (_CODES & 1) << 7)).astype(np.uint8)[:, None], axis=1).sum(axis=1)
+UNIFORM_NUMBER = np.where(_CHANGES <= 2, np.cumsum(_CHANGES <= 2) - 1, 58)  # of each pattern of eight bits, 0 to 58
 LEVEL_COUNT = 12  # loudness steps in a co-occurrence
 PHASE_WIDTHS = (3, 5)  # side of a patch, in bins and columns
 CHUNK = 10  # matrices described at once: the windows of one song give both of two cores work
@@ -120,6 +123,17 @@ def binary_pattern(levels: np.ndarray, bins: int, columns: int) -> np.ndarray:
         neighbour = levels[:, top : top + centre.shape[1], left : left + centre.shape[2]]
         codes |= (neighbour > centre).astype(np.int32) << bit
     return codes
+
+
+def uniform_patterns(levels: np.ndarray) -> np.ndarray:
+    """Give how often local patterns occur in matrices, (n, 128, columns): float32 (n, 2773), square roots of shares.
+
+    At six distances and in each zone, the 58 patterns that change at most twice around the circle count by themselves,
+    all others together. Source: Ojala et al., "Multiresolution gray-scale and rotation invariant texture classification
+    with local binary patterns", 2002.
+    """
+    codes = [UNIFORM_NUMBER[binary_pattern(levels, *step)] for step in PATTERN_STEPS]
+    return np.concatenate([zone_histogram(code, 59) for code in codes], axis=1).astype(np.float32)
 
 
 def box_sum(levels: np.ndarray, bins: int, columns: int) -> np.ndarray:
@@ -253,9 +267,10 @@ class TextureClassifier:
 
     def logits(self, descriptors: np.ndarray) -> np.ndarray:
         """Give logits, float32 (n, genres), for rows of descriptors."""
-        return SHARPNESS * (self._standardised(descriptors) @ self.layer + self.bias)
+        return SHARPNESS * (self.standardised(descriptors) @ self.layer + self.bias)
 
-    def _standardised(self, descriptors: np.ndarray) -> np.ndarray:
+    def standardised(self, descriptors: np.ndarray) -> np.ndarray:
+        """Give the descriptors as the layer sees them: of variance 1, cut off at 5, each group of equal weight."""
         # A descriptor that hardly varied in training must not drown the others when it does later.
         return np.clip((descriptors - self.mean) / self.scale, -5, 5) * self.weight
 
@@ -270,7 +285,7 @@ def fit_texture_classifier(
     """
     mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0) + 1e-6
     classifier = TextureClassifier(mean, scale, np.ones_like(mean), np.empty(0), np.empty(0))
-    plain = classifier._standardised(descriptors)
+    plain = classifier.standardised(descriptors)
     weight = np.empty_like(mean)
     for columns in group_columns(described_by).values():
         weight[columns] = 1 / np.sqrt(plain[:, columns].var(axis=0).sum())

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import utils
+from genres import datasets
 from genres.common import GENRES, digest
 from genres.datasets import find_dataset
 
@@ -58,7 +59,7 @@ def test_the_random_split_keeps_its_promises(sizes, twins, seed):
     split = utils.random_split(pictures, seed)
     everything = np.sort(np.concatenate([split.train, split.validation]))
     assert np.array_equal(everything, np.arange(len(pictures.table)))
-    groups = utils.twin_groups(pictures.matrices)
+    groups = datasets.twin_groups(pictures.matrices)
     assert not set(groups[split.train]) & set(groups[split.validation])
     assert set(pictures.labels[split.validation]) == set(range(10))
     assert len(split.validation) / len(everything) == pytest.approx(0.3, abs=0.06)
@@ -67,8 +68,8 @@ def test_the_random_split_keeps_its_promises(sizes, twins, seed):
 
 def test_a_split_is_read_back_as_written(pictures, tmp_path):
     split = utils.random_split(pictures, seed=3)
-    utils.write_split(pictures, split, tmp_path)
-    stored = utils.read_split(pictures, tmp_path)
+    datasets.write_split(pictures.table, split, tmp_path)
+    stored = datasets.read_split(pictures.table, tmp_path)
     assert np.array_equal(stored.train, split.train)
     assert np.array_equal(stored.validation, split.validation)
     assert list(pd.read_csv(tmp_path / "names.csv").columns) == ["image", "genre"]
@@ -83,7 +84,7 @@ def test_the_splits_of_the_real_set_are_the_published_ones(gtzan, tmp_path):
     assert sum(len(splits[name].test) for name in names[2:]) == 948 - 1  # jazz00054 has no picture
     artists = pictures.tracks["artist_group"].where(pictures.tracks["artist_group"] != "", pictures.table["image"])
     assert all(not set(artists[splits[n].train]) & set(artists[splits[n].test]) for n in names[2:])
-    assert len(utils.twin_table(pictures)) == 14
+    assert len(datasets.twin_table(pictures.table, pictures.matrices)) == 14
     assert {name: digest(split.train, split.validation, split.test) for name, split in splits.items()} == {
         "random": "e68b4be96c77e2dc",
         "fault_filtered": "389b24e9f5ea1813",
