@@ -442,7 +442,7 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
             right = None if r.match else r.right
             axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
             mark = {True: "✓ ", False: "✗ ", None: ""}[right]
-            wanted = f" (label {r.song.genre})" if right is False else ""
+            wanted = " (in the training set)" if r.match else f" (label {r.song.genre})" if right is False else ""
             clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # the threshold does not cross the words
             at = min(r.confidence, 0.7) + 0.01
             axes.text(at, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small", bbox=clear)
