@@ -412,6 +412,7 @@ def train_epoch(
     network.train()
     loss_sum, hits, seen = 0.0, 0.0, 0
     for matrices, wanted in loader:
+        wanted = wanted if wanted.ndim == 2 else nn.functional.one_hot(wanted, genres).float()
         levels, targets = augment(matrices.to(device).float(), wanted.to(device), recipe)
         with autocast(device):
             outputs = network(levels)

@@ -17,8 +17,7 @@ from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
 from genres.ear import EarHead, head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
-from genres.metrics import accuracy_interval, wilson_interval
-from genres.runs import answer_row
+from genres.metrics import wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
 from genres.texture import Familiarity
@@ -347,21 +346,27 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
 def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
     """Classify songs of which only the windows are at hand, to measure with.
 
-    folder: holds songs.csv (columns song, genre, label_strength) and windows.npz (by song, uint8 (k, 128, 334)). Gives
-    the table, and probabilities, float (n, 10), of each view by name and of all together as "picture".
+    folder: holds songs.csv (columns song, genre, label_strength), windows.npz (by song, uint8 (k, 128, 334)) and
+    ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Gives the table, and probabilities, float (n, 10),
+    of each view by name, of the picture's views together as "picture" and of all as "all".
 
     Raises InputError where a file is missing.
     """
-    missing = [name for name in ("songs.csv", "windows.npz") if not (folder / name).is_file()]
+    missing = [name for name in ("songs.csv", "windows.npz", "ear_pools.npz") if not (folder / name).is_file()]
     if missing:
         raise InputError(f"'{folder.name}' holds no {missing[0]}: name a folder with songs.csv and windows.npz.")
     table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
     said: dict[str, list[np.ndarray]] = {}
-    with np.load(folder / "windows.npz", allow_pickle=False) as stored:
+    with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as heard:
         for song in tqdm(table["song"], desc="measuring", unit="song"):
-            views = model.views(stored[song])
+            pools = heard[song].astype(np.float32)
+            features = head_features(tags_of_pools(pools).mean(axis=0), pools.mean(axis=0))
+            views = model.views(stored[song], np.repeat(features[None], len(stored[song]), axis=0))
             whole = {view: softmax(logits, axis=1) for view, logits in views.items()}
-            for view, windows in (whole | {"picture": model.picture.probabilities(views)}).items():
+            whole["picture"] = model.picture.probabilities(views)
+            if "ear" in views:
+                whole["all"] = model.ensemble(views).probabilities(views)
+            for view, windows in whole.items():
                 said.setdefault(view, []).append(windows.mean(axis=0))
     return table, {view: np.stack(rows) for view, rows in said.items()}
 
@@ -401,36 +406,3 @@ def score_sentence(score: dict) -> str:
     if score.get("in_training"):
         parts.append(f"{score['in_training']} more are in the training set and do not count")
     return "; ".join(parts)
-
-
-def measure_songs(folder: Path, model: Model) -> pd.DataFrame:
-    """Ask the model about songs that lie ready as windows: columns genre, label_strength, and the answer of each view.
-
-    folder: songs.csv (song, genre, label_strength), windows.npz (by song: the matrices of its windows, uint8
-    (k, 128, 334)) and ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Each view's probabilities are
-    averaged over the windows; "picture" and "all" are the ensembles without and with the ear.
-    """
-    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
-    windows, pools = np.load(folder / "windows.npz"), np.load(folder / "ear_pools.npz")
-    rows = []
-    for song in tqdm(table["song"], desc="measuring real songs"):
-        matrices, heard = windows[song], tags_of_pools(pools[song].astype(np.float32))
-        features = head_features(heard.mean(axis=0), pools[song].astype(np.float32).mean(axis=0))
-        views = model.views(matrices, np.repeat(features[None], len(matrices), axis=0))
-        said = {view: softmax(logits, axis=1) for view, logits in views.items()}
-        said["picture"] = model.picture.probabilities(views)
-        if "ear" in views:
-            said["all"] = model.ensemble(views).probabilities(views)
-        rows.append({view: GENRES[p.mean(axis=0).argmax()] for view, p in said.items()})
-    return pd.concat([table[["song", "genre", "label_strength"]], pd.DataFrame(rows)], axis=1)
-
-
-def measured_rows(measured: pd.DataFrame) -> list[dict]:
-    """Give the rows of metrics.json for what `measure_songs` gave: all songs, and those of label strength A."""
-    parts = {"real_songs": measured, "real_songs_A": measured[measured["label_strength"] == "A"]}
-    rows = []
-    for protocol, part in parts.items():
-        for view in part.columns.drop(["song", "genre", "label_strength"]):
-            right = (part[view] == part["genre"]).to_numpy(float)
-            rows.append(answer_row(view, protocol, right.mean(), *accuracy_interval(right), len(part)))
-    return rows
