@@ -58,7 +58,7 @@ REFERENCE_FIRST = Recipe(
     evaluate_every=5,
 )
 REFERENCE_FINAL = replace(REFERENCE_FIRST, optimiser="Adagrad", learning_rate=1e-2)
-OURS = Recipe(epochs=60, teacher=128, head_rate=0.1, ridge=1e-3)
+OURS = Recipe(epochs=60, teacher=128, head_rate=0.1, ridge=3e-4, evaluate_every=20)
 
 
 def random_crops(levels: Tensor, columns: int, pitch_bins: int) -> Tensor:

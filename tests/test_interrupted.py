@@ -123,5 +123,6 @@ def test_a_damaged_cache_or_checkpoint_is_made_again(damage, dataset):
         data[middle : middle + 9] = b"\xff\x00\xaa" * 3
         path.write_bytes(bytes(data) if damage is None else damage)
     assert (utils.read_pictures(dataset).matrices == pictures.matrices).all()
-    assert len(utils.train_network(network, pictures, split, recipe, 0, checkpoint)) == 1
+    again = utils.GenreNetwork(widths=(8, 8))
+    assert len(utils.train_network(again, pictures, split, recipe, 0, checkpoint)) == 1
     assert utils.load_weights(checkpoint)["curve"]
