@@ -141,7 +141,7 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     with ThreadPoolExecutor() as pool:
         looking = pool.submit(lane, [*(["00"] if dataset.name == "demo" else []), "01"], 0)
         lane(["02", "03"], 1)
-        lanes = [looking, pool.submit(lane, ["04"], 2), pool.submit(lane, ["05", "06"], 1)]
+        lanes = [looking, pool.submit(lane, ["06", "04"], 2), pool.submit(lane, ["05"], 1)]
         for future in lanes:
             future.result()
     print(f"\nMade from {dataset.label}, in {shown(dataset.results)}:")
@@ -152,7 +152,7 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
         print(f"  {shown(dataset.figures / f'{figure}.png')}   {what}")
 
 
-def report(data: str, songs: Sequence[str], only: Sequence[str]) -> None:
+def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str = "") -> None:
     """Run the notebooks for the report: all seeds and folds, results in data/ and figures/, outputs kept in notebooks/.
 
     This is the only command that changes files that git tracks.
@@ -167,9 +167,11 @@ def report(data: str, songs: Sequence[str], only: Sequence[str]) -> None:
     output = ROOT / "data" / dataset.name
     given = {"data_folder": data and str(absolute(data)), "output_folder": str(output)}
     given["songs_folder"] = as_typed(songs)
-    for number in only or [number for number in NOTEBOOKS if number != "00" or dataset.name == "demo"]:
+    numbers = ["01", "02", "03", "05", "06", "04"]  # 06 adds the ear to the model that 04 asks
+    for number in only or numbers:
         target = dataset.cache / "executed" / NOTEBOOKS[number].name
-        execute(number, target, given | SETTINGS["report"].get(number, {}))
+        more = {"measured_songs": measured and str(absolute(measured))} if number == "04" else {}
+        execute(number, target, given | SETTINGS["report"].get(number, {}) | more)
         with replacing(NOTEBOOKS[number]) as temporary:
             nbformat.write(without_parameters(nbformat.read(target, 4)), temporary)
     if dataset.name == "gtzan":
@@ -261,6 +263,8 @@ def arguments() -> argparse.ArgumentParser:
     added.add_argument("--table-only", action="store_true", help=table_help)
     command("data", "download the Kaggle pictures and audio (1.3 GB) into data/gtzan")
     added = command("report", "run the notebooks in place with all seeds and folds, and put the results into README")
+    measured = "folder of songs to measure with that lie ready as windows (see songs.read_real_songs)"
+    added.add_argument("--measured", default="", help=measured)
     added.add_argument("--only", default=[], nargs="+", help="numbers of notebooks, as in 03")
     added = command("protocol", "train one row of the results, and print it")
     added.add_argument("--split", default="random", help="random, fault_filtered, fold-1, fold-2 or fold-3")
