@@ -232,6 +232,7 @@ def measure_search(
     were found but are by no artist who is in the sound.
     """
     rng = np.random.default_rng(seed)
+    pairs = [pair for pair in pairs if pair[1] in prints.images]  # a clip without a picture has no fingerprint
     pairs = [pairs[k] for k in rng.permutation(len(pairs))[: max(count, 3)]]
     sounds = [load_audio(audio) for audio, _ in pairs]
     rows = []
