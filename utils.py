@@ -749,7 +749,7 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
         network,
         texture.fit_texture_classifier(pictures.descriptors, pictures.labels),
         picture,
-        texture.fit_familiarity(pictures.matrices, artists),
+        familiarity=texture.fit_familiarity(pictures.matrices, artists),
         facts={
             "trained on": f"all {len(artists)} pictures, {pictures.dataset.label}",
             "epochs": recipe.epochs,

@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 import utils
-from genres import library, named_features, runs
+from genres import datasets, library, named_features, runs
 from genres.common import GENRES, InputError
 from genres.fingerprints import read_fingerprints
 from genres.spectrogram import COLUMNS, MEL_BINS, matrix_to_picture, picture_to_matrix
@@ -107,7 +107,7 @@ MODEL = {
 }
 READERS = {
     "{}.png": (picture_to_matrix, {"empty": ANYWHERE["empty"], "words": ANYWHERE["words"]} | PICTURE),
-    "train_data.csv": (lambda path: utils.read_split(PICTURES, path.parent), ANYWHERE | SPLIT),
+    "train_data.csv": (lambda path: datasets.read_split(PICTURES.table, path.parent), ANYWHERE | SPLIT),
     "features_30_sec.csv": (named_features.read_kaggle_features, ANYWHERE | FEATURES),
     "songs.csv": (library.read_rows, LIBRARY),
     "metrics.json": (lambda path: runs.update_metrics(path, more=1), ANYWHERE | METRICS),

@@ -18,6 +18,7 @@ from genres.spectrogram import COLUMNS, MEL_BINS
 
 TITLE = "GTZAN: what is seen"
 TITLES = ["Ba$$in", "A$AP & Ty Dolla $ign - 100%", "祭りの夜", "Ёлка", "まつり", "a_b^c \\frac", "Ütf 🎵", "שלום"]
+NEEDED = pd.DataFrame({"view": ["ear", "ear", "cnn"], "tracks": [1, 5, 5], "accuracy": [0.3, 0.6, 0.5]})
 SCORES, LABELS = np.random.default_rng(0).dirichlet(np.ones(10), 40), np.arange(40) % 10
 MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np.uint8)
 HEATS = np.random.default_rng(0).random((2, MEL_BINS, COLUMNS)).astype(np.float32)
@@ -72,9 +73,13 @@ FIGURES = {
     "plot_feature_frames": lambda title: plots.plot_feature_frames(
         {"a": named_features.frames_of_sound(SAMPLES)}, ["mfcc", "rms"], title
     ),
+    "plot_tags": lambda title: plots.plot_tags({"a": SCORES[0], "b": SCORES[1]}, GENRES, title),
+    "plot_map": lambda title: plots.plot_map(SCORES[:, :2], LABELS, title),
+    "plot_tracks_needed": lambda title: plots.plot_tracks_needed(NEEDED, title),
+    "plot_tag_weights": lambda title: plots.plot_tag_weights(SCORES[:10], GENRES, title),
     "plot_importance": lambda title: plots.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, title),
 }
-WORDS = ("architecture", "results", "views", "ablation", "feature_maps", "answers")  # their ticks are words
+WORDS = ("architecture", "results", "views", "ablation", "feature_maps", "answers", "tags")  # their ticks are words
 
 
 @pytest.fixture(autouse=True)
