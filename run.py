@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the kernel's debugger is not used, and would warn
 
 ROOT = Path(__file__).resolve().parent
+TYPED_IN = Path.cwd()  # running notebooks changes the working folder
 MANY_SONGS = 100  # more than a notebook can show
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
 
@@ -102,7 +103,7 @@ def execute(number: str, target: Path, parameters: dict, place: int = 0) -> floa
 def shown(path: Path) -> str:
     """A path as short as it can be said from where the user stands."""
     try:
-        return os.path.relpath(path)
+        return os.path.relpath(path, TYPED_IN)
     except ValueError:  # another drive, on Windows
         return str(path)
 
