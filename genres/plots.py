@@ -331,8 +331,8 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     """
     shown = [name for name in protocols if any(row["protocol"] == name for row in results)]
     # By the first panel that has the view.
-    best = {r["view"]: -r["accuracy"] for name in reversed(shown) for r in results if r["protocol"] == name}
-    views = sorted(best, key=best.get)
+    places = [(shown.index(r["protocol"]), -r["accuracy"], r["view"]) for r in results if r["protocol"] in shown]
+    views = list(dict.fromkeys(view for _, _, view in sorted(places)))  # those without a first panel come last
     size = (3.2 + 3.4 * len(shown), 0.38 * len(views) + 1.6)
     figure, panels = _subplots(1, len(shown), figsize=size, sharey=True, sharex=True, squeeze=False)
     for axes, protocol in zip(panels[0], shown, strict=True):
