@@ -144,4 +144,4 @@ def test_make_hands_names_over_as_they_are_and_fails_where_run_py_fails(tmp_path
         ["make", "-f", ROOT / "Makefile", *words], cwd=tmp_path, capture_output=True, text=True, check=False
     )
     assert made.returncode != 0
-    assert made.stdout.splitlines()[0].startswith("run.py pipeline|it's 1999|a b;")
+    assert any(line.startswith("run.py pipeline|it's 1999|a b;") for line in made.stdout.splitlines())
