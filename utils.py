@@ -474,8 +474,9 @@ def train_network(
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
     if recipe.one_cycle:
+        steps = max(5, recipe.epochs * len(loader))  # with exactly four, torch would divide by zero
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [group["lr"] for group in groups], total_steps=recipe.epochs * len(loader), pct_start=0.25
+            optimiser, [group["lr"] for group in groups], total_steps=steps, pct_start=0.25
         )
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 

@@ -18,7 +18,7 @@ from genres.audio import SAMPLE_RATE, load_audio
 from genres.runs import PROTOCOLS, VIEWS
 
 NOTEBOOKS = list(run.NOTEBOOKS.values())
-ONLY_ON_GTZAN = {"twins", "artist_leakage", "artist_split", "confusion_artists"}
+ONLY_ON_GTZAN = {"ablation", "twins", "artist_leakage", "artist_split", "confusion_artists"}
 # What a text may say with a decimal point or per cent: constants of the recipe, not results.
 RECIPE = {"95 %", "95%", "0.3", "0.5", "0.7", "11.5", "0.05", "22.05", "30.01", "23.2", "92.9", "89.7"}
 FIGURE = re.compile(r"""save_figure\(.*?,\s*[\w.]*figures,\s*["'](\w+)["']\)""", re.DOTALL)
