@@ -21,6 +21,7 @@ from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -40,7 +41,7 @@ from genres.datasets import (
 from genres.device import autocast, load_weights, pick_device
 from genres.metrics import accuracy
 from genres.recipes import OURS, REFERENCE_FINAL, REFERENCE_FIRST, Recipe, augment, blank_bands
-from genres.runs import Run, Split, blend, blend_runs, keep_run, restrict_run
+from genres.runs import Fit, Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (
     BIN_OF_ROW,
     COLUMNS,
@@ -454,15 +455,6 @@ def train_network(
     """
     device = pick_device()
     network.to(device, memory_format=torch.channels_last)
-    head = [*network.head.parameters()] if recipe.head_rate != 1 else []
-    body = [weight for weight in network.parameters() if not any(weight is other for other in head)]
-    groups = [
-        {"params": body, "lr": recipe.learning_rate},
-        {"params": head, "lr": recipe.learning_rate * recipe.head_rate},
-    ]
-    optimiser = getattr(torch.optim, recipe.optimiser)(
-        groups, lr=recipe.learning_rate, weight_decay=recipe.weight_decay
-    )
     targets = np.eye(len(GENRES), dtype=np.float32)[pictures.labels[split.train]]
     targets = targets if taught is None else np.concatenate([targets, taught], axis=1)
     loader = DataLoader(
@@ -472,12 +464,7 @@ def train_network(
         drop_last=recipe.one_cycle,
         collate_fn=lambda batch: batch,
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
-    if recipe.one_cycle:
-        steps = max(5, recipe.epochs * len(loader))  # with exactly four, torch would divide by zero
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimiser, [group["lr"] for group in groups], total_steps=steps, pct_start=0.25
-        )
+    optimiser, schedule = _optimiser(network, recipe, len(loader))
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
@@ -494,6 +481,22 @@ def train_network(
         solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge)
     curve[-1] |= _whole_accuracies(network, pictures, split)
     return pd.DataFrame(curve)
+
+
+def _optimiser(
+    network: nn.Module, recipe: Recipe, batches: int
+) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
+    """The recipe's optimiser, in which the dense layer may go slower, and its schedule for so many batches an epoch."""
+    head = [*network.head.parameters()] if recipe.head_rate != 1 else []
+    body = [weight for weight in network.parameters() if not any(weight is other for other in head)]
+    rates = [recipe.learning_rate, recipe.learning_rate * recipe.head_rate]
+    groups = [{"params": weights, "lr": rate} for weights, rate in zip((body, head), rates, strict=True)]
+    optimiser = getattr(torch.optim, recipe.optimiser)(groups, weight_decay=recipe.weight_decay)
+    if not recipe.one_cycle:
+        return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
+    steps = max(5, recipe.epochs * batches)  # with exactly four, torch would divide by zero
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=0.25)
+    return optimiser, schedule
 
 
 def _whole_accuracies(network: nn.Module, pictures: Pictures, split: Split) -> dict[str, float]:
@@ -599,62 +602,83 @@ def texture_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np
     taught so is from scratch.
     """
     classifier = texture.fit_texture_classifier(pictures.descriptors[rows], pictures.labels[rows])
-    found = PCA(min(components, len(rows) - 1), whiten=True, random_state=0).fit_transform(
-        classifier.standardised(pictures.descriptors[rows])
-    )
-    return np.pad(found, ((0, 0), (0, components - found.shape[1]))).astype(np.float32)
+    return _principal_components(classifier.standardised(pictures.descriptors[rows]), components)
+
+
+def ear_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np.ndarray:
+    """Give the same of what the pretrained ear heard in each training track: a network taught so knows more than GTZAN.
+
+    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, with features in place of answers.
+    """
+    heard = pictures.heard[rows]
+    varying = heard.std(axis=0) > ear.SMALLEST_DEVIATION
+    return _principal_components(StandardScaler().fit_transform(heard[:, varying]), components)
+
+
+def _principal_components(described: np.ndarray, components: int) -> np.ndarray:
+    """The first so many, each of variance 1, float32 (tracks, components); zeros where there are not as many."""
+    most = min(components, len(described) - 1, described.shape[1])
+    found = PCA(most, whiten=True, random_state=0).fit_transform(described)
+    return np.pad(found, ((0, 0), (0, components - most))).astype(np.float32)
 
 
 def run_network(
-    pictures: Pictures, split: Split, seed: int, recipe: Recipe, view: str = "cnn", network: Callable = GenreNetwork
+    pictures: Pictures,
+    split: Split,
+    seed: int,
+    recipe: Recipe,
+    view: str = "cnn",
+    network: Callable = GenreNetwork,
+    teach: Callable = texture_targets,
 ) -> Run:
     """Train a network on split.train, or read what was kept of it; `network` makes it, with fresh weights.
 
-    A stopped run goes on at its last finished epoch, from a checkpoint in the set's cache.
+    teach: what gives the teacher's numbers, where the recipe asks for some; a view has one teacher. A stopped run goes
+    on at its last finished epoch, from a checkpoint in the set's cache.
     """
-    folder = pictures.dataset.cache / "runs"
-    checkpoint = folder / f"{view}-{split.name}-seed{seed}.pt"
+    checkpoint = pictures.dataset.cache / "runs" / f"{view}-{split.name}-seed{seed}.pt"
 
-    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame]:
+    def fit() -> tuple[Callable, pd.DataFrame]:
         torch.manual_seed(seed)
-        taught = texture_targets(pictures, split.train, recipe.teacher) if recipe.teacher else None
+        taught = teach(pictures, split.train, recipe.teacher) if recipe.teacher else None
         fresh = network(taught=recipe.teacher) if recipe.teacher else network()
         name = f"{view}, {split.name}, seed {seed}"
         curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught)
         return lambda rows: predict(fresh, pictures.matrices[rows]), curve
 
-    settings = asdict(recipe) | {"pictures": digest(pictures.matrices)}
-    log = pictures.dataset.results / "experiments.csv"
-    run = keep_run(folder, log, view, split, seed, settings, pictures.labels, fit)
+    run = _keep(pictures, view, split, seed, asdict(recipe) | {"pictures": digest(pictures.matrices)}, fit)
     checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Fit) -> Run:
+    dataset = pictures.dataset
+    log = dataset.results / "experiments.csv"
+    return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit)
 
 
 def run_texture(pictures: Pictures, split: Split, seed: int) -> Run:
     """Train the texture classifier on split.train, or read what was kept of it; it draws no random numbers."""
 
-    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+    def fit() -> tuple[Callable, None]:
         classifier = texture.fit_texture_classifier(pictures.descriptors[split.train], pictures.labels[split.train])
         return lambda rows: classifier.logits(pictures.descriptors[rows]), None
 
     settings = {"ridge": texture.RIDGE, "pictures": digest(pictures.matrices)}
-    folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
-    return keep_run(folder, log, "texture", split, seed, settings, pictures.labels, fit)
+    return _keep(pictures, "texture", split, seed, settings, fit)
 
 
 def run_ear(pictures: Pictures, split: Split) -> Run:
     """Train the ear's head on split.train, or read what was kept of it, on the tracks that the ear has heard."""
     features = pictures.heard
-    known = ~np.isnan(features[:, 0])
-    split = Split(split.name, *(rows[known[rows]] for rows in split.parts.values()))
+    split = split.among(~np.isnan(features[:, 0]))
 
-    def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
+    def fit() -> tuple[Callable, None]:
         head = ear.fit_head(features[split.train], pictures.labels[split.train])
         return lambda rows: head.logits(features[rows]), None
 
     settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE, "features": digest(features)}
-    folder, log = pictures.dataset.cache / "runs", pictures.dataset.results / "experiments.csv"
-    return keep_run(folder, log, "ear", split, 0, settings, pictures.labels, fit)
+    return _keep(pictures, "ear", split, 0, settings, fit)
 
 
 def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
