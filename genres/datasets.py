@@ -80,15 +80,9 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
             raise InputError(f"'{jpeg.name}' is JPEG, which loses the levels of a spectrogram: take the PNG pictures.")
         audio, images = images, _draw_set(images, cache / "images_original")
     genre_folders(images)
-    return DataSet(
-        name=name,
-        label={"gtzan": "GTZAN", "demo": "demo songs"}.get(name, f"own set '{name}'"),
-        images=images,
-        audio=audio if audio.is_dir() else None,
-        songs=demo / "songs" if demo else None,
-        results=results,
-        cache=cache,
-    )
+    label = {"gtzan": "GTZAN", "demo": "demo songs"}.get(name, f"own set '{name}'")
+    songs = demo / "songs" if demo else None
+    return DataSet(name, label, images, audio if audio.is_dir() else None, songs, results, cache)
 
 
 def genre_folders(images: Path) -> dict[str, Path]:
@@ -177,11 +171,7 @@ def download_gtzan() -> Path:
 
         with locked(target.parent):
             if not target.is_dir():
-                kagglehub.dataset_download(
-                    KAGGLE_SET,
-                    output_dir=str(unfinished),
-                    force_download=True,
-                )
+                kagglehub.dataset_download(KAGGLE_SET, output_dir=str(unfinished), force_download=True)
                 unfinished.rename(target)
     except Exception as error:  # kagglehub raises many types, and all mean the same to the user
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -221,32 +211,23 @@ def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
     The published groups (column artist_group) join artists that play together, but also split some artists into
     several. A track whose artist is not known has a number of its own.
     """
-    n = len(tracks)
-    codes = [pd.factorize(tracks[name].replace("", np.nan))[0] for name in ("artist", "artist_group")]
-    first, second = (np.where(code < 0, np.arange(n) + n, code) + k * 2 * n for k, code in enumerate(codes))
-    rows = np.arange(n) + 4 * n
-    links = csr_array((np.ones(2 * n), (np.r_[rows, rows], np.r_[first, second])), shape=(5 * n, 5 * n))
-    return pd.factorize(connected_components(links, directed=False)[1][rows])[0]
+    names = tracks[["artist", "artist_group"]].replace("", np.nan)
+    belongs = csr_array(pd.get_dummies(names).to_numpy(float))  # tracks x names
+    return pd.factorize(connected_components(belongs @ belongs.T, directed=False)[1])[0]
 
 
 def twin_groups(matrices: np.ndarray) -> np.ndarray:
     """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
-    _, groups = np.unique([digest(matrix) for matrix in matrices], return_inverse=True)
-    return groups
+    return np.unique([digest(matrix) for matrix in matrices], return_inverse=True)[1]
 
 
 def twin_table(table: pd.DataFrame, matrices: np.ndarray) -> pd.DataFrame:
     """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
     table = table.assign(group=twin_groups(matrices))
     pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
-    pairs = pairs[pairs["image_first"] < pairs["image_second"]]
-    return pd.DataFrame(
-        {
-            "first": pairs["image_first"],
-            "second": pairs["image_second"],
-            "same_genre": pairs["genre_first"] == pairs["genre_second"],
-        }
-    ).reset_index(drop=True)
+    pairs = pairs[pairs["image_first"] < pairs["image_second"]].reset_index(drop=True)
+    same_genre = pairs["genre_first"] == pairs["genre_second"]
+    return pd.DataFrame({"first": pairs["image_first"], "second": pairs["image_second"], "same_genre": same_genre})
 
 
 def write_split(table: pd.DataFrame, split: Split, folder: Path) -> None:
