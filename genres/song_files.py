@@ -163,13 +163,13 @@ def _songs_in(folder: Path) -> list[Song]:
 def paths_below(folder: Path) -> Iterator[Path]:
     """Give the files and folders below a folder, the nearest first, also through links; each folder is read once.
 
-    Hidden ones are left out, and so are the leavings of macOS and what lies in a folder that may not be read.
+    Hidden ones are left out, and so are the leavings of macOS and what lies in a folder that cannot be read.
     """
     folders, met = [folder], set()
     for place in folders:  # grows on the way
         if place.resolve() not in met:
             met.add(place.resolve())
-            with suppress(PermissionError):
+            with suppress(OSError):
                 inside = sorted(p for p in place.iterdir() if p.name != "__MACOSX" and p.name[0] != ".")
                 folders += [p for p in inside if p.is_dir()]
                 yield from inside
