@@ -262,16 +262,6 @@ def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataF
     return pd.DataFrame(rows, columns=["song", "label", "looked for by", "in the training set"])
 
 
-def squeeze_table(results: Sequence[SongResult]) -> pd.DataFrame:
-    """Compare the answer to a song's windows with that to the whole song squeezed into one picture."""
-    rows = [
-        (r.song.title, r.song.genre or "", r.genre, GENRES[r.squeezed.argmax()], r.squeezed.max())
-        for r in results
-        if r.squeezed is not None
-    ]
-    return pd.DataFrame(rows, columns=["song", "label", "in windows", "squeezed", "confidence squeezed"])
-
-
 def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
     """Give the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
 
