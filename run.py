@@ -50,54 +50,31 @@ SETTINGS: dict[str, dict[str, dict]] = {
 }
 
 
-def execute(number: str, target: Path, parameters: dict, place: int = 0) -> float:
-    """Run a notebook by its number with papermill, under a line of progress; gives the seconds that it took.
+def execute(number: str, target: Path, parameters: dict, place: int = 0) -> None:
+    """Run a notebook by its number with papermill, under a line of progress.
 
     The executed copy goes to `target`, also when the notebook stops. Raises InputError with the notebook, the cell and
     the sentence of what stopped it.
     """
     import papermill
-    from papermill.engines import NBClientEngine, papermill_engines
     from papermill.exceptions import PapermillExecutionError
-    from tqdm import tqdm
 
     from genres.common import InputError
 
     name = NOTEBOOKS[number].stem
     started = time.monotonic()
-    form = "{desc:<26} cell {n_fmt:>3} of {total_fmt}, {elapsed}"
-    bar = tqdm(total=0, desc=name, bar_format=form, position=place, disable=None)
-
-    class Progress(NBClientEngine):
-        """papermill's own engine, with a line that says which cell is running."""
-
-        @classmethod
-        def execute_managed_notebook(cls, manager, kernel_name, **settings):
-            bar.total, start = len(manager.nb.cells), manager.cell_start
-
-            def cell_start(cell, cell_index=None, **more):
-                bar.n = (cell_index or 0) + 1
-                bar.refresh()
-                return start(cell, cell_index, **more)
-
-            manager.cell_start = cell_start
-            return super().execute_managed_notebook(manager, kernel_name, **settings)
-
-    papermill_engines.register(f"progress-{number}", Progress)
+    form = "{desc:<26} {n_fmt:>3} of {total_fmt} cells, {elapsed}"
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         papermill.execute_notebook(
-            NOTEBOOKS[number], target, parameters, engine_name=f"progress-{number}", cwd=NOTEBOOKS[number].parent,
-            progress_bar=False, extra_arguments=["--log-level=ERROR"],  # not: no encryption on 127.0.0.1
+            NOTEBOOKS[number], target, parameters, cwd=NOTEBOOKS[number].parent,
+            progress_bar={"desc": name, "bar_format": form, "position": place, "disable": None},
+            extra_arguments=["--log-level=ERROR"],  # not: no encryption on 127.0.0.1
         )  # fmt: skip
     except PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
         raise InputError(f"Notebook {name} stopped in cell {error.cell_index + 1}: {said}") from error
-    finally:
-        bar.close()
-    seconds = time.monotonic() - started
-    print(f"{name:<26} done in {seconds:.0f} s: {shown(target)}", flush=True)
-    return seconds
+    print(f"{name:<26} done in {time.monotonic() - started:.0f} s: {shown(target)}", flush=True)
 
 
 def shown(path: Path) -> str:
@@ -126,10 +103,11 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
         joblib.parallel_config("multiprocessing")  # forked: the makers of demo songs need not import torch again
     dataset = utils.find_dataset(data, output)
     kind = settings or ("demo" if dataset.name == "demo" else "set")
-    given = {"data_folder": str(absolute(data)) if data else "", "output_folder": str(dataset.results)}
-    given["songs_folder"] = as_typed(songs)
-    if not output:
-        given["output_folder"] = ""
+    given = {
+        "data_folder": str(absolute(data)) if data else "",
+        "songs_folder": as_typed(songs),
+        "output_folder": str(dataset.results) if output else "",
+    }
     os.environ["GENRES_PAGE"] = str(dataset.results / "executed")  # players point from there
     if kind == "demo":
         os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # notebooks side by side: waiting threads leave their core
@@ -166,10 +144,8 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
 
     dataset = utils.find_dataset(data)
     output = ROOT / "data" / dataset.name
-    given = {"data_folder": data and str(absolute(data)), "output_folder": str(output)}
-    given["songs_folder"] = as_typed(songs)
-    numbers = ["01", "02", "03", "05", "06", "04"]  # 06 adds the ear to the model that 04 asks
-    for number in only or numbers:
+    given = {"data_folder": data and str(absolute(data)), "songs_folder": as_typed(songs), "output_folder": str(output)}
+    for number in only or ["01", "02", "03", "05", "06", "04"]:  # 06 adds the ear to the model that 04 asks
         target = dataset.cache / "executed" / NOTEBOOKS[number].name
         more = {"measured_songs": measured and str(absolute(measured))} if number == "04" else {}
         execute(number, target, given | SETTINGS["report"].get(number, {}) | more)

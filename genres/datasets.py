@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +15,11 @@ from scipy.sparse.csgraph import connected_components
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, InputError, absolute, digest, from_environment, in_parallel, locked, replacing
 from genres.runs import Split
-from genres.song_files import SOUND_SUFFIXES, file_names
+from genres.song_files import SOUND_SUFFIXES, file_names, paths_below
 from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 KAGGLE_SET = "andradaolteanu/gtzan-dataset-music-genre-classification"
-# GTZAN is known by its pictures, not by file names: the digests of some matrices.
-GTZAN_PICTURES = {
-    "blues00001.png": "0382aa86f098e928",
-    "classical00001.png": "c1e6d0110724661d",
-    "country00001.png": "7f28d4b2ed01bc99",
-    "disco00001.png": "bdaf6669b95f9f51",
-    "hiphop00001.png": "839a3b6cf1fbc7a8",
-    "jazz00001.png": "07b776480076253f",
-    "metal00001.png": "480b9267155d2241",
-    "pop00001.png": "683d8ad72121035e",
-    "reggae00001.png": "e2dcbfb85778b32e",
-    "rock00001.png": "a430caa1d2f2e621",
-}
+GTZAN_SAMPLES = ROOT / "data_samples"  # pictures of GTZAN, by which it is known; file names alone do not tell
 
 
 @dataclass(frozen=True)
@@ -69,7 +58,7 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
     Raises InputError where a named folder is missing or does not hold the ten genres.
     """
     folder = folder or from_environment("GTZAN")
-    if not folder and _below(ROOT / "data" / "gtzan", "images_original") is None:
+    if not folder and _pictures_below(ROOT / "data" / "gtzan") is None:
         from genres import demo_songs  # here, because only this case needs the synthesiser
 
         print("No GTZAN pictures found in data/gtzan: using the demo songs that this project plays itself.")
@@ -80,7 +69,7 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
         raise InputError(f"'{folder.name}' is an archive: unpack it first, and name the folder.")
     if not folder.is_dir():
         raise InputError(f"The data folder '{folder}' does not exist: name the folder of the Kaggle download.")
-    images = _below(folder, "images_original") or folder
+    images = _pictures_below(folder) or folder
     audio = images.parent / "genres_original"
     demo = next((p for p in (folder, *images.parents[:3]) if (p / "demo.json").is_file()), None)
     name = _set_name(folder, images, demo is not None)
@@ -91,15 +80,9 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
             raise InputError(f"'{jpeg.name}' is JPEG, which loses the levels of a spectrogram: take the PNG pictures.")
         audio, images = images, _draw_set(images, cache / "images_original")
     genre_folders(images)
-    return DataSet(
-        name=name,
-        label={"gtzan": "GTZAN", "demo": "demo songs"}.get(name, f"own set '{name}'"),
-        images=images,
-        audio=audio if audio.is_dir() else None,
-        songs=demo / "songs" if demo else None,
-        results=results,
-        cache=cache,
-    )
+    label = {"gtzan": "GTZAN", "demo": "demo songs"}.get(name, f"own set '{name}'")
+    songs = demo / "songs" if demo else None
+    return DataSet(name, label, images, audio if audio.is_dir() else None, songs, results, cache)
 
 
 def genre_folders(images: Path) -> dict[str, Path]:
@@ -118,29 +101,21 @@ def genre_folders(images: Path) -> dict[str, Path]:
     return {genre: found[genre] for genre in GENRES}
 
 
-def _below(folder: Path, name: str) -> Path | None:
-    """Give the nearest folder called so at or below `folder`, or None.
-
-    Links are followed, each folder is visited once; hidden folders hold what is not finished.
-    """
-    level, visited = [folder], set()
-    while level:
-        level = [path for path in level if path.is_dir() and path.resolve() not in visited]
-        visited |= {path.resolve() for path in level}
-        if found := [path for path in level if path.name == name]:
-            return found[0]
-        level = [path for parent in level for path in sorted(parent.iterdir()) if not path.name.startswith((".", "__"))]
-    return None
+def _pictures_below(folder: Path) -> Path | None:
+    """Give the nearest folder images_original at or below `folder`, or None; hidden ones are not finished."""
+    places = chain([folder], paths_below(folder)) if folder.is_dir() else []
+    return next((path for path in places if path.name == "images_original" and path.is_dir()), None)
 
 
 def _set_name(folder: Path, images: Path, demo: bool) -> str:
     """Give "demo", "gtzan" where the pictures are GTZAN's, else a name made from the folder's own."""
     if demo:
         return "demo"
-    for path in (path for image in GTZAN_PICTURES for path in images.glob(f"*/{image}")):
-        with suppress(InputError):
-            if digest(picture_to_matrix(path)) == GTZAN_PICTURES[path.name]:
-                return "gtzan"
+    for sample in GTZAN_SAMPLES.glob("*.png"):
+        for path in images.glob(f"*/{sample.name}"):
+            with suppress(InputError):
+                if np.array_equal(picture_to_matrix(path), picture_to_matrix(sample)):
+                    return "gtzan"
     named = next(path.name for path in (folder, *folder.parents) if path.name not in ("Data", "images_original"))
     plain = file_names([named])[0]
     return f"own_{plain}" if plain in {"gtzan", "demo", "songs", "musicnn"} else plain
@@ -196,11 +171,7 @@ def download_gtzan() -> Path:
 
         with locked(target.parent):
             if not target.is_dir():
-                kagglehub.dataset_download(
-                    KAGGLE_SET,
-                    output_dir=str(unfinished),
-                    force_download=True,
-                )
+                kagglehub.dataset_download(KAGGLE_SET, output_dir=str(unfinished), force_download=True)
                 unfinished.rename(target)
     except Exception as error:  # kagglehub raises many types, and all mean the same to the user
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
@@ -240,32 +211,23 @@ def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
     The published groups (column artist_group) join artists that play together, but also split some artists into
     several. A track whose artist is not known has a number of its own.
     """
-    n = len(tracks)
-    codes = [pd.factorize(tracks[name].replace("", np.nan))[0] for name in ("artist", "artist_group")]
-    first, second = (np.where(code < 0, np.arange(n) + n, code) + k * 2 * n for k, code in enumerate(codes))
-    rows = np.arange(n) + 4 * n
-    links = csr_array((np.ones(2 * n), (np.r_[rows, rows], np.r_[first, second])), shape=(5 * n, 5 * n))
-    return pd.factorize(connected_components(links, directed=False)[1][rows])[0]
+    names = tracks[["artist", "artist_group"]].replace("", np.nan)
+    belongs = csr_array(pd.get_dummies(names).to_numpy(float))  # tracks x names
+    return pd.factorize(connected_components(belongs @ belongs.T, directed=False)[1])[0]
 
 
 def twin_groups(matrices: np.ndarray) -> np.ndarray:
     """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
-    _, groups = np.unique([digest(matrix) for matrix in matrices], return_inverse=True)
-    return groups
+    return np.unique([digest(matrix) for matrix in matrices], return_inverse=True)[1]
 
 
 def twin_table(table: pd.DataFrame, matrices: np.ndarray) -> pd.DataFrame:
     """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
     table = table.assign(group=twin_groups(matrices))
     pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
-    pairs = pairs[pairs["image_first"] < pairs["image_second"]]
-    return pd.DataFrame(
-        {
-            "first": pairs["image_first"],
-            "second": pairs["image_second"],
-            "same_genre": pairs["genre_first"] == pairs["genre_second"],
-        }
-    ).reset_index(drop=True)
+    pairs = pairs[pairs["image_first"] < pairs["image_second"]].reset_index(drop=True)
+    same_genre = pairs["genre_first"] == pairs["genre_second"]
+    return pd.DataFrame({"first": pairs["image_first"], "second": pairs["image_second"], "same_genre": same_genre})
 
 
 def write_split(table: pd.DataFrame, split: Split, folder: Path) -> None:

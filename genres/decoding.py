@@ -27,7 +27,6 @@ RAW_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}  # frames without a container
 PROTECTED = {"drms", "enca", "aavd"}  # Apple's FairPlay, MPEG's common encryption, Audible
 MISREAD = {("wav", "g726"), ("wav", "amrnb"), ("au", "g726le")}  # container and codec that FFmpeg takes for another's
 ENDLESS_WAV = 2**31 - 2**16  # bytes; what was written to a pipe claims 2 or 4 GB
-SAMPLE_SCALE = {"u1": 2**7, "i2": 2**15, "i4": 2**31, "i8": 2**63}  # full scale of whole-number samples
 
 av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is said by the project's own sentences
 
@@ -66,19 +65,18 @@ def decode_with_ffmpeg(path: Path) -> Decoded:
     options = {"protocol_whitelist": "none", "ignore_length": str(int(goes_on))}
     try:
         # Opened here, so that no name, however odd, is taken for an address; and a playlist may open nothing else.
-        with (
-            path.open("rb") as file,
-            av.open(file, metadata_errors="ignore", options=options) as container,
-        ):
+        with path.open("rb") as file, av.open(file, metadata_errors="ignore", options=options) as container:
             if not container.streams.audio:
                 raise InputError(f"'{path.name}' holds no sound track: choose a file with sound in it.")
             stream = container.streams.audio[0]
             decoded.tags = {k.lower(): v for k, v in (container.metadata | stream.metadata).items()}
-            if stream.codec_context is not None and stream.codec_context.codec_tag in PROTECTED:
+            if (codec := stream.codec_context) is None:
+                return decoded
+            if codec.codec_tag in PROTECTED:
                 raise InputError(
                     f"'{path.name}' is copy-protected and cannot be converted: take a copy without protection."
                 )
-            if stream.codec_context is not None and (container.format.name, stream.codec_context.name) not in MISREAD:
+            if (container.format.name, codec.name) not in MISREAD:
                 _decode_stream(path, container, stream, decoded)
     except InputError:
         raise
@@ -181,10 +179,10 @@ def _planes(block: list[av.AudioFrame]) -> np.ndarray:
     joined = np.concatenate([frame.to_ndarray() for frame in block], axis=1)
     if not block[0].format.is_planar:
         joined = joined.reshape(-1, block[0].layout.nb_channels).T
-    scale = SAMPLE_SCALE.get(joined.dtype.str[1:])
-    if scale is None:
+    if joined.dtype.kind == "f":
         return joined.astype(np.float32)
-    return joined.astype(np.float32) / np.float32(scale) - (joined.dtype == np.uint8)
+    full_scale = np.float32(2 ** (8 * joined.dtype.itemsize - 1))
+    return joined.astype(np.float32) / full_scale - (joined.dtype == np.uint8)  # 8 bits are unsigned
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

@@ -592,8 +592,7 @@ def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
 def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pretty_midi.Note:
     """Place an event of the grid in time: swing it, and let the player be a little early, late, loud or soft."""
     pitch, place, length, velocity = event
-    start = bar.start + bar.beat * bend(place, band.swing, back=False) + rng.normal(0, band.looseness)
-    start = max(start, 0.0)
+    start = max(0.0, bar.start + bar.beat * bend(place, band.swing, back=False) + rng.normal(0, band.looseness))
     velocity = min(max(round(velocity * rng.normal(1, 0.07)), 20), 127)
     return pretty_midi.Note(velocity, pitch, start, start + max(bar.beat * length, 0.05))
 
@@ -734,7 +733,7 @@ def make_demo_set(
     """Play and draw the demo set into `folder`, in GTZAN's layout, and give its stamp.
 
     Data/images_original/<genre>/<genre>000NN.png   spectrogram pictures of 30 s clips
-    Data/genres_original/<genre>/<genre>.000NN.wav  the sound of the first two of each genre, 16 bit
+    Data/genres_original/<genre>/<genre>.000NN.wav  the sound of the first five of each genre, 16 bit
     songs/                                          whole songs in four formats, and songs.csv: file, title, genre
     demo.json                                       the stamp: version, seed and sizes; written last
 

@@ -161,9 +161,8 @@ def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np
     below = 10 * np.log10(np.maximum(mel, 1e-30) / np.maximum(loudest, 1e-30))
     levels = np.maximum(255 + below / DB_PER_LEVEL, 0)
     bands = levels.reshape(CODE_BANDS, -1, levels.shape[-1]).mean(axis=1, dtype=np.float32)
-    columns = frame_of_column(CLIP_FRAMES)
+    columns = frame_of_column(CLIP_FRAMES)[SEARCH_COLUMNS]
     song = _search_rows(_louder_or_softer(bands, round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))
-    columns = columns[SEARCH_COLUMNS]
     clips = _search_rows(prints.codes)[:, SEARCH_COLUMNS].reshape(len(prints.codes), -1)
     clips /= np.linalg.norm(clips, axis=1, keepdims=True) + 1
     scores, starts = np.full(len(clips), -1, np.float32), np.zeros(len(clips), int)

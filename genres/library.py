@@ -27,10 +27,8 @@ COLUMNS = (
 
 def library_row(result: SongResult) -> dict:
     """Give a song's row of songs.csv: its file with size and time of change, and what `songs.song_row` says."""
-    path = result.song.path
-    found = path.stat() if path.is_file() else None
-    stamp = {"size": found.st_size if found else 0, "modified": found.st_mtime_ns if found else 0}
-    return {"file": str(path), **stamp, **song_row(result)}
+    size, modified = _stamp(result.song.path)
+    return {"file": str(result.song.path), "size": size, "modified": modified, **song_row(result)}
 
 
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
@@ -93,6 +91,7 @@ def _append(path: Path, rows: Iterable[dict]) -> None:
 
 
 def _stamp(path: Path) -> tuple[str, str]:
+    """Size and time of change of a file as the table holds them."""
     found = path.stat() if path.is_file() else None
     return (str(found.st_size), str(found.st_mtime_ns)) if found else ("0", "0")
 

@@ -12,6 +12,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -28,31 +29,25 @@ SOUND_KINDS = (
 )
 SOUND_SUFFIXES = {f".{kind}" for kind in SOUND_KINDS.split()}
 PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-_PROTECTED = "is copy-protected and cannot be converted: take a copy without protection"
-_NOTES = "holds notes, not sound: play it into a sound file first"
-_ARCHIVE = "is an archive: unpack it first"
-_PART = "is only a part of a download: download it again"
-REFUSALS = {  # what lies among songs and cannot be one
-    **dict.fromkeys((".m4p", ".aax", ".aaxc"), _PROTECTED),
-    **dict.fromkeys((".mid", ".midi", ".kar"), _NOTES),
-    **dict.fromkeys((".zip", ".rar", ".7z"), _ARCHIVE),
-    **dict.fromkeys((".part", ".crdownload", ".download", ".icloud"), _PART),
+UNUSABLE_KINDS = {  # what lies among songs and cannot be one
+    "m4p aax aaxc": "is copy-protected and cannot be converted: take a copy without protection",
+    "mid midi kar": "holds notes, not sound: play it into a sound file first",
+    "zip rar 7z": "is an archive: unpack it first",
+    "part crdownload download icloud": "is only a part of a download: download it again",
 }
+REFUSALS = {f".{kind}": reason for kinds, reason in UNUSABLE_KINDS.items() for kind in kinds.split()}
 COVER = re.compile(
     r"(folder|cover|front|back|albumart.*|album|artwork|thumb(nail)?|booklet|inlay|cd|disc)[\W_\d]*", re.IGNORECASE
 )
-GENRE_WORDS = {genre: genre for genre in GENRES} | {
-    "rap": "hiphop",
-    "trap": "hiphop",
-    "britpop": "pop",
-    "synthpop": "pop",
-    "dub": "reggae",
-    "classics": "classical",
-    "orchestral": "classical",
-    "opera": "classical",
-    "bebop": "jazz",
-    "bluegrass": "country",
+SUBGENRES = {
+    "classical": "classics orchestral opera",
+    "country": "bluegrass",
+    "hiphop": "rap trap",
+    "jazz": "bebop",
+    "pop": "britpop synthpop",
+    "reggae": "dub",
 }
+GENRE_WORDS = {word: genre for genre in GENRES for word in (genre, *SUBGENRES.get(genre, "").split())}
 VERSION = re.compile(r" - [^-]*\b(remaster|original|version|edit|mix|remix|live|mono|stereo)\w*\b.*$", re.IGNORECASE)
 LEAST_WORDS, LEAST_LETTERS = 2, 8  # of a title that is found without an artist; shorter ones many songs share
 NO_ARTIST = {"", "unknown", "unknown artist", "various", "various artists", "va"}
@@ -152,37 +147,39 @@ def find_songs(*places: str | Path) -> list[Song]:
 def _songs_in(folder: Path) -> list[Song]:
     table = _read_songs_csv(folder)
     songs = []
-    for path in sorted(_walk(folder)):
+    for path in sorted(path for path in paths_below(folder) if not path.is_dir()):
         row = table.pop(_listed_name(path.relative_to(folder).as_posix()), None)
         if row or _is_song(path):  # what songs.csv names is meant to be a song, whatever it is called
             songs.append(_named(path, folder, row or {}))
     for row in table.values():  # what lies elsewhere, or nowhere
         song = _named(folder / row["file"], folder, row)
-        absent = replace(
-            song, title=row.get("title") or row["file"], genre=None, note="there is no such file", usable=False
-        )
-        songs.append(song if song.path.is_file() else absent)
+        if not song.path.is_file():
+            title = row.get("title") or row["file"]
+            song = replace(song, title=title, genre=None, note="there is no such file", usable=False)
+        songs.append(song)
     return songs
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder, also through links; hidden ones and the leavings of macOS are none."""
-    met = set()
-    for place, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(place)
-        again = real in met  # a link that leads back
-        met.add(real)
-        folders[:] = [] if again else sorted(name for name in folders if name != "__MACOSX" and name[0] != ".")
-        yield from () if again else (Path(place, name) for name in files if name[0] != ".")
+def paths_below(folder: Path) -> Iterator[Path]:
+    """Give the files and folders below a folder, the nearest first, also through links; each folder is read once.
+
+    Hidden ones are left out, and so are the leavings of macOS and what lies in a folder that cannot be read.
+    """
+    folders, met = [folder], set()
+    for place in folders:  # grows on the way
+        if place.resolve() not in met:
+            met.add(place.resolve())
+            with suppress(OSError):
+                inside = sorted(p for p in place.iterdir() if p.name != "__MACOSX" and p.name[0] != ".")
+                folders += [p for p in inside if p.is_dir()]
+                yield from inside
 
 
 def _is_song(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return not COVER.fullmatch(path.stem)
-    if suffix in SOUND_SUFFIXES or suffix in REFUSALS:
-        return True
-    return _holds_sound(path)
+    return suffix in SOUND_SUFFIXES or suffix in REFUSALS or _holds_sound(path)
 
 
 def _holds_sound(path: Path) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,37 +16,16 @@ from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
-from genres.ear import EarHead, head_features, hear, tags_of_pools, window_features
+from genres.ear import head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
-from genres.texture import Familiarity
-from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
+from genres.web_pictures import WEB_WINDOW, SongPicture, read_song_picture, web_windows
 
 ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
 KINDS = {"sound": "sound", "kaggle": "Kaggle-style pictures", "web": "web pictures"}
-
-
-class Ensemble(Protocol):
-    """How views become one answer: see `utils.Ensemble`."""
-
-    unsure_below: float
-
-    def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray: ...  # noqa: D102
-
-
-class Model(Protocol):
-    """What classifies songs: see `utils.GenreModel`."""
-
-    picture: Ensemble
-    ear: EarHead | None
-    web: WebClassifier | None
-    familiarity: Familiarity | None
-
-    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]: ...  # noqa: D102
-    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble: ...  # noqa: D102
-    def is_unfamiliar(self, matrices: np.ndarray) -> bool: ...  # noqa: D102
+Model = Any  # a `utils.GenreModel`; utils stands on this module, which therefore cannot import it
 
 
 @dataclass(frozen=True)
@@ -96,12 +76,8 @@ class SongResult:
     @property
     def sure(self) -> bool:
         """Whether the answer is probable enough to be given; that to a web picture, which is coarse, never is."""
-        return (
-            self.genre is not None
-            and self.kind != "web"
-            and self.confidence >= self.unsure_below
-            and not self.unfamiliar
-        )
+        doubtful = self.unfamiliar or self.confidence < self.unsure_below
+        return self.genre is not None and self.kind != "web" and not doubtful
 
     @property
     def right(self) -> bool | None:
@@ -132,8 +108,8 @@ class SongResult:
             return f"{self.song.title}: no answer. {self.remarks}"
         doubt = "" if self.sure else "unsure, perhaps "
         views = f"; views: {', '.join(self.views)}" if self.views else ""
-        lines = [f"{self.song.title}: {doubt}{self.genre} ({self.top_three}; {len(self.windows)} windows{views})"]
-        return "\n".join([*lines, *([self.remarks] if self.remarks else [])])
+        line = f"{self.song.title}: {doubt}{self.genre} ({self.top_three}; {len(self.windows)} windows{views})"
+        return "\n".join(filter(None, [line, self.remarks]))
 
 
 def classify_song(
@@ -152,48 +128,38 @@ def classify_song(
         raise InputError(song.note)
     prints = prints or read_fingerprints()
     if song.path.suffix.lower() in PICTURE_SUFFIXES:
-        return classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
+        return _classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
     sound = read_sound(song.path)
-    song = song.with_tags(sound.title, sound.artist)
-    if sound.remark:
-        song = replace(song, note="; ".join(filter(None, [song.note, sound.remark])))
+    note = "; ".join(filter(None, [song.note, sound.remark]))
+    song = replace(song.with_tags(sound.title, sound.artist), note=note)
     mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
     heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if model.ear else None
+    overview, seconds = mel_to_matrix(mel), len(sound.samples) / SAMPLE_RATE
+    squeezed = model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None
+    match = next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist)
+    found = {"squeezed": squeezed, "overview": overview, "seconds": seconds, "match": match}
+    return SongResult(song, "sound", starts, **_ask_views(model, matrices, heard), **found)
+
+
+def _ask_views(model: Model, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict:
+    """What the model's views say of a song's matrices, as fields of its result."""
     views = model.views(matrices, heard)
     ensemble = model.ensemble(views)
-    overview = mel_to_matrix(mel)
-    return SongResult(
-        song,
-        "sound",
-        starts,
-        ensemble.probabilities(views),
-        views,
-        model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None,
-        matrices,
-        overview,
-        len(sound.samples) / SAMPLE_RATE,
-        ensemble.unsure_below,
-        model.is_unfamiliar(matrices),
-        next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist),
-    )
+    return {
+        "windows": ensemble.probabilities(views), "views": views, "matrices": matrices,
+        "unsure_below": ensemble.unsure_below, "unfamiliar": model.is_unfamiliar(matrices),
+    }  # fmt: skip
 
 
-def classify_picture(
-    song: Song, picture: SongPicture, model: Model, prints: Fingerprints, squeeze: bool = False
+def _classify_picture(
+    song: Song, picture: SongPicture, model: Model, prints: Fingerprints, squeeze: bool
 ) -> SongResult:
-    """Say what genre a spectrogram picture is that `read_song_picture` gave."""
-    match = prints.by_title(song.title, song.artist)
     squeezed = model.picture.probabilities(model.views(picture.squeezed[None]))[0] if squeeze else None
+    found = {"squeezed": squeezed, "match": prints.by_title(song.title, song.artist)}
     if picture.kind == "kaggle":
-        matrix = picture.matrix[None]
-        views = model.views(matrix)
-        windows = model.picture.probabilities(views)
-        threshold, unfamiliar = model.picture.unsure_below, model.is_unfamiliar(matrix)
-        return SongResult(
-            song, "kaggle", np.zeros(1), windows, views, squeezed, matrix, picture.matrix, CLIP_SECONDS, threshold,
-            unfamiliar, match,
-        )  # fmt: skip
+        answer = _ask_views(model, picture.matrix[None])
+        return SongResult(song, "kaggle", np.zeros(1), **answer, **found, overview=picture.matrix, seconds=CLIP_SECONDS)
     if model.web is None:
         raise InputError(
             f"'{song.path.name}' is a web tool's picture, which this model has not learned: give the song."
@@ -201,7 +167,7 @@ def classify_picture(
     windows = web_windows(picture.matrix)
     starts = np.arange(len(windows)) * WEB_WINDOW / 2
     said = model.web.probabilities(windows)
-    return SongResult(song, "web", starts, said, {}, squeezed, unsure_below=model.web.unsure_below, match=match)
+    return SongResult(song, "web", starts, said, **found, unsure_below=model.web.unsure_below)
 
 
 def classify_songs(
@@ -217,31 +183,24 @@ def classify_songs(
     `WebClassifier.aligned`).
     """
     prints = prints or read_fingerprints()
-    drawings = [song for song in songs if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable]
-    pictures = {song.path: _picture_or_error(song) for song in drawings}
-    drawn = [web_windows(p.matrix) for p in pictures.values() if isinstance(p, SongPicture) and p.kind == "web"]
+    pictures: dict[Path, SongPicture] = {}
+    for song in songs:
+        if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable:
+            with suppress(InputError):  # read again below, where the sentence is kept
+                pictures[song.path] = read_song_picture(song.path)
+    drawn = [web_windows(picture.matrix) for picture in pictures.values() if picture.kind == "web"]
     if len(drawn) >= ALIGNED_SONGS and model.web is not None:
         model = replace(model, web=model.web.aligned(drawn))
     results = []
     for song in tqdm(songs, desc="listening", disable=not progress):
         try:
-            picture = pictures.get(song.path)
-            if isinstance(picture, InputError):
-                raise picture
-            if picture is None:
-                results.append(classify_song(song, model, prints, squeeze))
+            if song.path in pictures:
+                results.append(_classify_picture(song, pictures[song.path], model, prints, squeeze))
             else:
-                results.append(classify_picture(song, picture, model, prints, squeeze))
+                results.append(classify_song(song, model, prints, squeeze))
         except InputError as error:
             results.append(SongResult(replace(song, note=str(error))))
     return results
-
-
-def _picture_or_error(song: Song) -> SongPicture | InputError:
-    try:
-        return read_song_picture(song.path)
-    except InputError as error:
-        return error
 
 
 def choose_songs(
@@ -293,34 +252,14 @@ def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
 
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
     """Say for each song how it was looked for in the training set, and what was found."""
-    by_title = "title" if prints.tracks is not None else ""
-    rows = [
-        {
-            "song": r.song.title,
-            "label": r.song.genre or "",
-            "looked for by": " and ".join(filter(None, ["sound" if r.kind == "sound" else "", by_title])) or "nothing",
-            "in the training set": f"yes: {r.match}" if r.match else "not found",
-        }
-        for r in results
-        if r.genre
-    ]
+    by_title = ["title"] if prints.tracks is not None else []
+    rows = []
+    for result in results:
+        if result.genre:
+            means = " and ".join([*(["sound"] if result.kind == "sound" else []), *by_title]) or "nothing"
+            found = f"yes: {result.match}" if result.match else "not found"
+            rows.append((result.song.title, result.song.genre or "", means, found))
     return pd.DataFrame(rows, columns=["song", "label", "looked for by", "in the training set"])
-
-
-def squeeze_table(results: Sequence[SongResult]) -> pd.DataFrame:
-    """Compare the answer to a song's windows with that to the whole song squeezed into one picture."""
-    rows = [
-        {
-            "song": r.song.title,
-            "label": r.song.genre or "",
-            "in windows": r.genre,
-            "squeezed": GENRES[r.squeezed.argmax()],
-            "confidence squeezed": r.squeezed.max(),
-        }
-        for r in results
-        if r.squeezed is not None
-    ]
-    return pd.DataFrame(rows, columns=["song", "label", "in windows", "squeezed", "confidence squeezed"])
 
 
 def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
@@ -330,17 +269,14 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
     over the windows, over the model's own limit. Empty for a web picture, and where `prints` are not of the clips that
     the model has learned.
     """
-    columns = ["image", "genre", "artist", "title", "distance"]
-    familiar = model.familiarity
-    if result.matrices is None or familiar is None or len(familiar.points) != len(prints.images):
-        return pd.DataFrame(columns=columns)
-    distances = cdist(familiar.place(result.matrices), familiar.points).mean(axis=0) / familiar.limit
-    rows = []
-    for row in np.argsort(distances)[:count]:
-        image = str(prints.images[row])
-        genre = next((genre for genre in GENRES if image.lower().startswith(genre)), "")
-        rows.append((image, genre, *prints.names.get(image, ("", "")), distances[row]))
-    return pd.DataFrame(rows, columns=columns)
+    rows, familiar = [], model.familiarity
+    if result.matrices is not None and familiar is not None and len(familiar.points) == len(prints.images):
+        distances = cdist(familiar.place(result.matrices), familiar.points).mean(axis=0) / familiar.limit
+        for row in np.argsort(distances)[:count]:
+            image = str(prints.images[row])
+            genre = next((genre for genre in GENRES if image.lower().startswith(genre)), "")
+            rows.append((image, genre, *prints.names.get(image, ("", "")), distances[row]))
+    return pd.DataFrame(rows, columns=["image", "genre", "artist", "title", "distance"])
 
 
 def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:

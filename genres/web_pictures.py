@@ -86,7 +86,8 @@ def read_song_picture(path: str | Path) -> SongPicture:
 
 def _web_levels(colours: np.ndarray, name: str) -> np.ndarray:
     """Levels 0 to 1, (288, 432), of a web tool's picture; InputError where the colours or the scale are not its own."""
-    levels = _colour_levels(colours)
+    # By their luminance, which rises all along the palette.
+    levels = np.interp(colours @ np.array([0.299, 0.587, 0.114]) / 255, INTENSITY[:, 1], INTENSITY[:, 0])
     # Only dim pixels lie on the palette: bright ones were mixed when the picture was made smaller.
     dim = (colours.max(axis=-1) > 15) & (levels < 0.2)
     off = np.abs(colours - _intensity_colours(levels)).max(axis=-1)
@@ -116,11 +117,6 @@ def _intensity_colours(levels: np.ndarray) -> np.ndarray:
     luma, blue, red = (np.interp(levels, INTENSITY[:, 0], INTENSITY[:, k]) for k in (1, 2, 3))
     green = luma - 0.344136 * blue - 0.714136 * red
     return 255 * np.clip(np.stack([luma + 1.402 * red, green, luma + 1.772 * blue], axis=-1), 0, 1)
-
-
-def _colour_levels(colours: np.ndarray) -> np.ndarray:
-    """Levels 0 to 1 of colours (..., 3), by their luminance, which rises all along the palette."""
-    return np.interp(colours @ np.array([0.299, 0.587, 0.114]) / 255, INTENSITY[:, 1], INTENSITY[:, 0])
 
 
 def _coarse_matrix(levels: np.ndarray) -> np.ndarray:
