@@ -95,8 +95,8 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what matrices, uint8 (n, bands, columns), carry of the named features: float (n, numbers, columns).
 
     A matrix has no wave, so the zero-crossing rate is missing, and no absolute loudness, so `rms` is relative to the
-    loudest column. A cell at level 0 lies 40 dB or more below the loudest cell, nobody knows how
-    far: it counts as no power.
+    loudest column. A cell at level 0 lies 40 dB or more below the loudest cell, nobody knows how far: it counts as no
+    power.
     """
     edges = librosa.mel_frequencies(matrices.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2)
     centres, widths = edges[1:-1, None], (edges[2:, None] - edges[:-2, None]) / 2
