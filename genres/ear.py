@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from genres.audio import SAMPLE_RATE, load_audio
 from genres.common import GENRES, ROOT, InputError, in_parallel
+from genres.metrics import accuracy
 
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
 TAGS = (
@@ -218,12 +219,7 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     skipped, wanted = first - blocks * RATE_OUT, PATCH_SAMPLES + half
     sound = np.pad(sound, (max(-skipped, 0), half))[max(skipped, 0) :][:wanted]
     mel = librosa.feature.melspectrogram(
-        y=sound,
-        sr=EAR_RATE,
-        n_fft=EAR_WINDOW_SAMPLES,
-        hop_length=EAR_HOP_SAMPLES,
-        n_mels=EAR_MEL_BINS,
-        center=False,
+        y=sound, sr=EAR_RATE, n_fft=EAR_WINDOW_SAMPLES, hop_length=EAR_HOP_SAMPLES, n_mels=EAR_MEL_BINS, center=False
     )
     return np.log10(10_000 * mel.T.astype(np.float16).astype(np.float32) + 1)
 
@@ -288,26 +284,6 @@ def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
     return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
 
 
-def read_published(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Give the tracks of GTZAN, str (n,), such as blues.00000, whose tags and pools are published, and their features.
-
-    The features are those of `head_features`, float32 (n, 803). Where this project's recipe could not be followed, tags
-    come from published taggrams of one patch a second (.002 off on average) and all pools from another resampler (.04
-    standard deviations off on average); in cross-validation, heads answer pools of both origins alike (98 % the same).
-
-    Raises InputError for a file that cannot be used.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            rows = {name: row for row, name in enumerate(stored["pool_tracks"].tolist())}
-            tracks = np.array([name for name in stored["tag_tracks"].tolist() if name in rows])
-            roots = np.sqrt(stored["tags"][np.isin(stored["tag_tracks"], tracks)])
-            pairs = stored["pooled_pairs"].mean(axis=1)[[rows[name] for name in tracks.tolist()]]
-    except Exception as error:  # a damaged archive can fail in many ways, and all mean the same
-        raise InputError(f"'{path.name}' holds no published features of GTZAN: copy it again.") from error
-    return tracks, np.concatenate([roots, pairs], axis=1).astype(np.float32)
-
-
 def fit_head(features: np.ndarray, labels: np.ndarray, shrinkage: float = SHRINKAGE) -> EarHead:
     """Fit a head by linear discriminant analysis on rows of `head_features`, with genres as numbers, int (n,).
 
@@ -350,23 +326,21 @@ CURVE_SIZES = (1, 2, 5, 10, 20, 0)  # training tracks per genre; 0 means all
 def learning_curve(
     views: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
     labels: np.ndarray,
-    parts: Sequence[tuple[np.ndarray, np.ndarray]],
-    draws: int = 5,
+    train: np.ndarray,
+    test: np.ndarray,
+    draws: int,
 ) -> pd.DataFrame:
-    """Tell how many tracks per genre each view needs: columns view, per_genre, part, draw, right and tracks.
+    """Tell how many tracks per genre each view needs: columns view, tracks (per genre, 0 for all) and accuracy.
 
-    views: by name, what trains on rows and gives logits (n, genres) for other rows. parts: training and test rows, such
-    as the artist folds. Every view gets the same draws; with all tracks there is only one.
+    views: by name, what trains on rows and gives logits (n, genres) for other rows. train, test: rows, int (n,).
+    Every view gets the same draws; with all tracks there is only one.
     """
     table = []
-    for number, (train, test) in enumerate(parts, 1):
-        for size in CURVE_SIZES:
-            for draw in range(draws if size else 1):
-                drawn = draw_tracks(labels, train, size or len(train), np.random.default_rng([number, size, draw]))
-                for view, logits in views.items():
-                    right = int((logits(drawn, test).argmax(axis=1) == labels[test]).sum())
-                    table.append((view, size, number, draw, right, len(test)))
-    return pd.DataFrame(table, columns=["view", "per_genre", "part", "draw", "right", "tracks"])
+    for size in CURVE_SIZES:
+        for draw in range(draws if size else 1):
+            drawn = draw_tracks(labels, train, size or len(train), np.random.default_rng([1, size, draw]))
+            table += [(view, size, accuracy(logits(drawn, test), labels[test])) for view, logits in views.items()]
+    return pd.DataFrame(table, columns=["view", "tracks", "accuracy"])
 
 
 def draw_tracks(labels: np.ndarray, rows: np.ndarray, per_genre: int, rng: np.random.Generator) -> np.ndarray:

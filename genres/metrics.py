@@ -52,18 +52,16 @@ def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tu
     return float(low), float(high)
 
 
-def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Mean negative log-probability of the label."""
-    return float(-log_softmax(logits, axis=1)[np.arange(len(labels)), labels].mean())
-
-
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """Give the temperature that minimises the cross-entropy of logits / temperature.
 
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
-    fitted = minimize_scalar(lambda log_t: cross_entropy(logits / np.exp(log_t), labels), bounds=(-3, 3))
-    return float(np.exp(fitted.x))
+
+    def cross_entropy(log_temperature: float) -> float:
+        return -log_softmax(logits / np.exp(log_temperature), axis=1)[np.arange(len(labels)), labels].mean()
+
+    return float(np.exp(minimize_scalar(cross_entropy, bounds=(-3, 3)).x))
 
 
 def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) -> float:

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 from scipy.fft import dct
 from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.model_selection import StratifiedGroupKFold
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -95,8 +95,8 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what matrices, uint8 (n, bands, columns), carry of the named features: float (n, numbers, columns).
 
     A matrix has no wave, so the zero-crossing rate is missing, and no absolute loudness, so `rms` is relative to the
-    loudest column. A cell at level 0 lies 40 dB or more below the loudest cell, nobody knows how
-    far: it counts as no power.
+    loudest column. A cell at level 0 lies 40 dB or more below the loudest cell, nobody knows how far: it counts as no
+    power.
     """
     edges = librosa.mel_frequencies(matrices.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2)
     centres, widths = edges[1:-1, None], (edges[2:, None] - edges[:-2, None]) / 2
@@ -137,35 +137,27 @@ def _pitch_classes(centres: np.ndarray) -> np.ndarray:
 STATISTICS = ("mean", "std", "change")  # change is the standard deviation of the step from frame to frame
 
 
-def _statistics(frames: dict[str, np.ndarray]) -> tuple[list[str], np.ndarray]:
-    """Mean, deviation and change over the last axis: names such as `mfcc_01_mean`, and float (..., features)."""
-    names = [
-        f"{name}_{number:02d}_{statistic}" if values.shape[-2] > 1 else f"{name}_{statistic}"
-        for name, values in frames.items()
-        for statistic in STATISTICS
-        for number in range(1, values.shape[-2] + 1)
-    ]
-    parts = [
-        part
-        for values in frames.values()
-        for part in (values.mean(axis=-1), values.std(axis=-1), np.diff(values, axis=-1).std(axis=-1))
-    ]
-    return names, np.concatenate(parts, axis=-1)
+def _statistics(frames: dict[str, np.ndarray]) -> pd.DataFrame:
+    """Mean, deviation and change of (n, numbers, frames) over the frames: n rows, columns such as `mfcc_01_mean`."""
+    columns = {}
+    for name, values in frames.items():
+        pooled = (values.mean(axis=-1), values.std(axis=-1), np.diff(values, axis=-1).std(axis=-1))
+        for statistic, numbers in zip(STATISTICS, pooled, strict=True):
+            for place, column in enumerate(numbers.T, 1):
+                number = f"_{place:02d}" if len(numbers.T) > 1 else ""
+                columns[f"{name}{number}_{statistic}"] = column
+    return pd.DataFrame(columns, dtype=np.float64)
 
 
 def describe_sound(samples: np.ndarray) -> pd.Series:
     """Give the named row of a sound, float32 (n,) at 22 050 Hz: mean and standard deviation of each named feature."""
-    names, values = _statistics(frames_of_sound(samples))
-    return pd.Series(values, names, dtype=np.float64)
+    return _statistics({name: values[None] for name, values in frames_of_sound(samples).items()}).iloc[0]
 
 
 def describe_matrices(matrices: np.ndarray) -> pd.DataFrame:
     """Give the named rows of matrices, uint8 (n, bands, columns): one row each, columns as in `describe_sound`."""
-    names, parts = [], []
-    for start in range(0, len(matrices), 50):
-        names, values = _statistics(frames_of_matrices(matrices[start : start + 50]))
-        parts.append(values)
-    return pd.DataFrame(np.concatenate(parts), columns=names, dtype=np.float64)
+    chunks = (matrices[start : start + 50] for start in range(0, len(matrices), 50))
+    return pd.concat([_statistics(frames_of_matrices(chunk)) for chunk in chunks], ignore_index=True)
 
 
 def feature_group(column: str) -> str:
@@ -249,7 +241,6 @@ SETTINGS = {
     "boosting": {"max_iter": 60, "max_features": 0.3, "max_leaf_nodes": 8},
 }
 MLP_EPOCHS, MLP_BATCH = 50, 64
-SEARCH_FOLDS, SEARCH_REPEATS = 5, 2
 
 
 def make_classifier(view: str, seed: int, settings: dict | None = None) -> Pipeline:
@@ -272,8 +263,7 @@ def fit_quietly(classifier: Pipeline, rows: np.ndarray, labels: np.ndarray) -> P
 
     By intention it trains for a fixed number of epochs, and a small set is smaller than a batch.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
+    with warnings.catch_warnings(action="ignore", category=UserWarning):
         return classifier.fit(rows, labels)
 
 
@@ -305,19 +295,14 @@ def search_settings(rows: np.ndarray, labels: np.ndarray, groups: np.ndarray) ->
 
     Five folds, twice; rows of one group, say an artist, are never on both sides. Every classifier's seed is 0.
     """
-    folds = [
-        fold
-        for repeat in range(SEARCH_REPEATS)
-        for fold in StratifiedGroupKFold(SEARCH_FOLDS, shuffle=True, random_state=repeat).split(rows, labels, groups)
-    ]
+    repeats = [StratifiedGroupKFold(5, shuffle=True, random_state=repeat) for repeat in range(2)]
     candidates = [(kind, settings) for kind, listed in CANDIDATES.items() for settings in listed]
     table = []
     for kind, settings in tqdm(candidates, desc="searching settings"):
-        right = 0
-        for inside, outside in folds:
-            classifier = fit_quietly(make_classifier(kind, 0, settings), rows[inside], labels[inside])
-            right += int((classifier.predict(rows[outside]) == labels[outside]).sum())
-        table.append((kind, json.dumps(settings), right / (SEARCH_REPEATS * len(rows))))
+        classifier = make_classifier(kind, 0, settings)
+        with warnings.catch_warnings(action="ignore", category=UserWarning):  # see `fit_quietly`
+            answers = [cross_val_predict(classifier, rows, labels, groups=groups, cv=folds) for folds in repeats]
+        table.append((kind, json.dumps(settings), np.equal(answers, labels).mean()))
     return pd.DataFrame(table, columns=["classifier", "settings", "accuracy"])
 
 

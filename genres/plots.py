@@ -65,9 +65,15 @@ OCTAVES = ["< 200", "200-400", "400-800", "800-1600", "1600-3200", "3200-6400", 
 COLOURS = sns.color_palette("colorblind")
 
 
-def _subplots(*shape: int, **settings: object) -> tuple[Figure, Axes | np.ndarray]:
+def _subplots(
+    title: str, size: tuple[float, float], *shape: int, **settings: object
+) -> tuple[Figure, Axes | np.ndarray]:
+    """Give a figure under its title, size in inches, with one axes or, of a shape (rows, columns), a grid of them."""
     with plt.rc_context(sns.axes_style("ticks") | {"axes.prop_cycle": plt.cycler(color=COLOURS)}):
-        return plt.subplots(*shape, **{"layout": "constrained"} | settings)
+        figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=not shape, **settings)
+    set_title = figure.suptitle if shape else axes.set_title
+    set_title(drawable(title), parse_math=False)
+    return figure, axes
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> display.Image:
@@ -88,7 +94,8 @@ def save_figure(figure: Figure, folder: Path, name: str) -> display.Image:
 
 def drawable(title: str) -> str:
     """Give a title in letters that matplotlib's own font has: as it is, else in latin letters as far as they go."""
-    known = get_font(plt.matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf").get_charmap()
+    font = get_font(plt.matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf")
+    known = {ord("\n"), *font.get_charmap()}
     if all(ord(letter) in known for letter in title):
         return title
     spelled = []
@@ -146,19 +153,15 @@ def spectrogram_grid(
     """Draw matrices side by side under one title, with a colour bar in dB; `seconds` is their length, or each one's."""
     rows = -(-len(matrices) // columns)
     size = (max(12.5, 2.5 * columns) if columns > 2 else 9, 2.3 * rows + 0.6)
-    figure, grid = _subplots(rows, columns, figsize=size, sharey=True, squeeze=False)
+    figure, grid = _subplots(title, size, rows, columns, sharey=True)
     lengths = np.broadcast_to(seconds, len(matrices))
     for axes, matrix, name, length in zip(grid.flat, matrices, titles, lengths, strict=False):
         image = draw_spectrogram(axes, matrix, length, name, limits)
+        axes.set(ylabel="", xlabel="time in s" if axes.get_subplotspec().is_last_row() else "")
     for axes in grid.flat[len(matrices) :]:
         axes.set_visible(False)
-    for axes in grid.flat:
-        axes.set_ylabel("")
-        if not axes.get_subplotspec().is_last_row():
-            axes.set_xlabel("")
     figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -166,13 +169,13 @@ def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
     """Bars of how many pictures each genre has, one colour for each named part (name to genres of its pictures)."""
     counts = pd.DataFrame({name: pd.Series(list(genres)).value_counts() for name, genres in parts.items()})
     counts = counts.reindex(GENRES).fillna(0).astype(int)
-    figure, axes = _subplots(figsize=(10, 3.4))
+    figure, axes = _subplots(title, (10, 3.4))
     counts.plot.bar(ax=axes, rot=20, width=0.85, legend=False, color=COLOURS)
     if len(parts) > 1:
         figure.legend(loc="outside right upper")  # beside the bars, which fill the axes
     for bars in axes.containers:
         axes.bar_label(bars, fontsize=8)
-    axes.set(title=title, xlabel="genre", ylabel="number of pictures")
+    axes.set(xlabel="genre", ylabel="number of pictures")
     return figure
 
 
@@ -180,19 +183,18 @@ def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) ->
     """Box per genre of the share of a picture that lies at the black floor, 40 dB or more below its loudest point."""
     share = pd.DataFrame({"genre": list(genres), "share": (matrices == 0).mean(axis=(1, 2))})
     order = share.groupby("genre")["share"].median().sort_values().index
-    figure, axes = _subplots(figsize=(9, 3.4))
+    figure, axes = _subplots(title, (9, 3.4))
     sns.boxplot(share, x="genre", y="share", order=order, ax=axes, color=COLOURS[0], fliersize=3)
-    axes.set(title=title, xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
+    axes.set(xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
     return figure
 
 
 def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
     """Waveform above the spectrogram it becomes, on one time axis."""
-    figure, (above, below) = _subplots(2, 1, figsize=(9, 5), sharex=True, height_ratios=(1, 2.4))
+    figure, ((above,), (below,)) = _subplots(title, (9, 5), 2, 1, sharex=True, height_ratios=(1, 2.4))
     step = max(1, len(samples) // 20_000)
     above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
-    above.set(ylabel="amplitude")
-    above.set_title(drawable(title), parse_math=False)
+    above.set_ylabel("amplitude")
     image = draw_spectrogram(below, matrix, len(samples) / SAMPLE_RATE)
     figure.colorbar(image, ax=below, label=DECIBELS)
     return figure
@@ -200,22 +202,19 @@ def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
 
 def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     """Loss above accuracy over the epochs, one column for each named network."""
-    figure, (losses, panels) = _subplots(
-        2, len(curves), figsize=(4.2 * len(curves), 5.2), sharey="row", sharex="col", squeeze=False
-    )
+    size = (4.2 * len(curves), 5.2)
+    figure, (losses, panels) = _subplots(title, size, 2, len(curves), sharey="row", sharex="col")
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
-        plain = curve.dropna(subset=["validation"]) if "validation" in curve else curve.iloc[:0]
         above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
-        if len(plain):
-            axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
-            axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
+        plain = curve.dropna(subset=["validation"])
+        axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
+        axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
         axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
     losses[0].set_ylabel("loss while training")
     panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
-    figure.suptitle(title)
     return figure
 
 
@@ -224,23 +223,20 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
 
     layers: one row per block in order, columns layer, channels, rows, columns (of the map after it) and weights.
     """
-    figure, axes = _subplots(figsize=(11, 3.6))
+    figure, axes = _subplots(title, (11, 3.6))
     left = 0.0
     for k, layer in enumerate(layers.itertuples(index=False)):
         width, height = 0.25 + 0.09 * np.sqrt(layer.channels), 0.3 + layer.rows / 128 * 4
         axes.add_patch(plt.Rectangle((left, -height / 2), width, height, facecolor=COLOURS[k % 10], alpha=0.75))
-        shape = (
-            f"{layer.channels}"
-            if layer.rows == layer.columns == 1
-            else f"{layer.channels}x{layer.rows}x{layer.columns}"
-        )
+        is_map = layer.rows * layer.columns > 1
+        shape = f"{layer.channels}x{layer.rows}x{layer.columns}" if is_map else f"{layer.channels}"
         axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
         weights = f"\n{layer.weights:,}\nweights" if layer.weights else ""
         axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
         left += width + 0.75
         if k < len(layers) - 1:
             axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
-    axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5), title=title)
+    axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5))
     axes.set_axis_off()
     return figure
 
@@ -250,7 +246,7 @@ def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6
 
     maps: float (channels, rows, columns) by name. Each panel uses the whole range of greys for itself.
     """
-    figure, grid = _subplots(len(maps), channels, figsize=(12.5, 1.9 * len(maps) + 0.6), squeeze=False)
+    figure, grid = _subplots(title, (12.5, 1.9 * len(maps) + 0.6), len(maps), channels)
     for row, (name, layer) in zip(grid, maps.items(), strict=True):
         strongest = np.sort(np.argsort(-layer.std(axis=(1, 2)), kind="stable")[:channels])
         for axes in row[len(strongest) :]:
@@ -262,17 +258,16 @@ def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6
         row[0].set_ylabel(f"{name}\n{layer.shape[1]} x {layer.shape[2]}", fontsize="small")
     figure.supxlabel("time", fontsize="medium")
     figure.supylabel("pitch, low to high", fontsize="medium")
-    figure.suptitle(title)
     return figure
 
 
 def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
     """Bars of the mean accuracy of each variant, its runs as dots; columns variant and validation."""
     order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
-    figure, axes = _subplots(figsize=(9, 0.4 * len(order) + 1.4))
+    figure, axes = _subplots(title, (9, 0.4 * len(order) + 1.4))
     sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
     sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=0.15, ax=axes)
-    axes.set(title=title, xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
+    axes.set(xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.4)
     return figure
 
@@ -281,30 +276,28 @@ def plot_confusion(scores: np.ndarray, labels: np.ndarray, title: str) -> Figure
     """Confusion matrix with counts; the colour is the share of the true genre."""
     counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
-    figure, axes = _subplots(figsize=(7, 5.6))
+    figure, axes = _subplots(title, (7, 5.6))
     sns.heatmap(
         shares, vmin=0, vmax=1, cmap="Blues", ax=axes, square=True, linewidths=0.5, linecolor="0.9",
+        annot=np.where(counts, counts.astype(str), ""), fmt="",
         xticklabels=GENRES, yticklabels=GENRES, cbar_kws={"label": "share of the true genre"},
     )  # fmt: skip
-    for row, column in np.argwhere(counts):
-        colour = "white" if shares[row, column] > 0.55 else "black"
-        axes.text(column + 0.5, row + 0.5, counts[row, column], ha="center", va="center", color=colour)
-    axes.set(title=title, xlabel="predicted genre", ylabel="true genre")
+    axes.set(xlabel="predicted genre", ylabel="true genre")
     axes.tick_params(axis="x", rotation=45)
     return figure
 
 
-def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str = "recall") -> Figure:
+def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
     """Recall of each genre (share of its tracks that is recognised) for each named report, with Wilson's interval."""
-    figure, axes = _subplots(figsize=(10, 3.6))
+    figure, axes = _subplots(title, (10, 3.6))
     width = 0.7 / len(reports)
     for k, (marker, (name, report)) in enumerate(zip("osD^v", reports.items(), strict=False)):
-        bounds = [wilson_interval(share * n, n) for share, n in zip(report[value], report["tracks"], strict=True)]
-        errors = np.abs(np.transpose(bounds) - report[value].to_numpy())
+        bounds = [wilson_interval(share * n, n) for share, n in zip(report["recall"], report["tracks"], strict=True)]
+        errors = np.abs(np.transpose(bounds) - report["recall"].to_numpy())
         place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
-        axes.errorbar(place, report[value], errors, fmt=marker, label=name, capsize=2, markersize=5)
+        axes.errorbar(place, report["recall"], errors, fmt=marker, label=name, capsize=2, markersize=5)
     axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
-    axes.set(title=title, xlabel="genre", ylabel=f"{value}, with 95 % interval", ylim=(0, 1.02))
+    axes.set(xlabel="genre", ylabel="recall, with 95 % interval", ylim=(0, 1.02))
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -313,13 +306,11 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str, value: str =
 def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
     """Accuracy over confidence in ten equally filled bins, beside the diagonal of a perfectly honest model."""
     table = reliability_table(probabilities, labels)
-    figure, axes = _subplots(figsize=(5.2, 4.4))
+    figure, axes = _subplots(title, (5.2, 4.4))
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="confidence = accuracy")
     errors = np.abs(table[["low", "high"]].to_numpy().T - table["accuracy"].to_numpy())
     axes.errorbar(table["confidence"], table["accuracy"], errors, fmt="o-", capsize=3, label="a tenth of the answers")
-    axes.set(
-        title=title, xlabel="mean confidence", ylabel="accuracy, with 95 % interval", xlim=(0, 1.03), ylim=(0, 1.03)
-    )
+    axes.set(xlabel="mean confidence", ylabel="accuracy, with 95 % interval", xlim=(0, 1.03), ylim=(0, 1.03))
     axes.legend(loc="upper left")
     return figure
 
@@ -334,24 +325,22 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     places = [(shown.index(r["protocol"]), -r["accuracy"], r["view"]) for r in results if r["protocol"] in shown]
     views = list(dict.fromkeys(view for _, _, view in sorted(places)))  # those without a first panel come last
     size = (3.2 + 3.4 * len(shown), 0.38 * len(views) + 1.6)
-    figure, panels = _subplots(1, len(shown), figsize=size, sharey=True, sharex=True, squeeze=False)
-    for axes, protocol in zip(panels[0], shown, strict=True):
-        for row in (row for row in results if row["protocol"] == protocol):
-            pretrained = row["view"] in PRETRAINED
-            errors = [[row["accuracy"] - row["low"]], [row["high"] - row["accuracy"]]]
+    figure, ((*panels,),) = _subplots(title, size, 1, len(shown), sharey=True, sharex=True)
+    table = pd.DataFrame(results)
+    for axes, protocol in zip(panels, shown, strict=True):
+        for pretrained, (marker, label) in enumerate((("o", "from scratch"), ("D", "with a pretrained ear"))):
+            rows = table[(table["protocol"] == protocol) & (table["view"].isin(PRETRAINED) == bool(pretrained))]
+            errors = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
+            places = [views.index(view) for view in rows["view"]]
             axes.errorbar(
-                row["accuracy"], views.index(row["view"]), xerr=errors, fmt="D" if pretrained else "o", capsize=3,
-                color=COLOURS[1 if pretrained else 0],
-            )  # fmt: skip
+                rows["accuracy"], places, xerr=errors, fmt=marker, capsize=3, color=COLOURS[pretrained], label=label
+            )
         axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
         axes.grid(axis="x", alpha=0.4)
-    panels[0][0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
-    panels[0][0].set_ylim(len(views) - 0.5, -0.5)
+    panels[0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
+    panels[0].set_ylim(len(views) - 0.5, -0.5)
     if {*views} & {*PRETRAINED}:
-        for fmt, colour, label in (("o", 0, "from scratch"), ("D", 1, "with a pretrained ear")):
-            panels[0][-1].plot([], [], fmt, color=COLOURS[colour], label=label)
-        figure.legend(loc="outside lower right", ncols=2, handles=panels[0][-1].get_legend_handles_labels()[0])
-    figure.suptitle(title)
+        figure.legend(*axes.get_legend_handles_labels(), loc="outside lower right", ncols=2)
     return figure
 
 
@@ -361,7 +350,7 @@ def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
     The lower left shows the four most probable genres window by window, and the threshold below which an answer is
     unsure. heat: Grad-CAM, float (128, 334), of the window that spoke most for the answer, which is drawn on the right.
     """
-    figure, grid = _subplots(2, 2, figsize=(12.5, 5.6), width_ratios=(1.7, 1))
+    figure, grid = _subplots(title, (12.5, 5.6), 2, 2, width_ratios=(1.7, 1))
     (song, window), (course, profile) = grid
     image = draw_spectrogram(song, result.overview, result.seconds, "the whole song")
     centres = result.starts + CLIP_SECONDS / 2
@@ -378,7 +367,6 @@ def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
     set_frequency_ticks(profile)
     profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
     figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
-    figure.suptitle(drawable(title), parse_math=False)
     return figure
 
 
@@ -392,13 +380,11 @@ def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str
 
 def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
     """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334)."""
-    figure, grid = _subplots(1, len(heats), figsize=(12, 3.4), sharey=True, squeeze=False)
+    figure, grid = _subplots(title, (12, 3.4), 1, len(heats), sharey=True)
     for axes, (name, heat) in zip(grid[0], heats.items(), strict=True):
         image = draw_activation(axes, matrix, heat, name)
-    for axes in grid[0, 1:]:
-        axes.set_ylabel("")
+        axes.label_outer()
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    figure.suptitle(title)
     return figure
 
 
@@ -408,7 +394,7 @@ def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: 
     matrices, uint8 (n, 128, 334), are pictures of the genre, heats their Grad-CAM, float (n, 128, 334); the first is
     shown, the activations of all are averaged.
     """
-    figure, (picture, profile, text) = _subplots(1, 3, figsize=(12.5, 3.4), width_ratios=(2, 1, 1))
+    figure, ((picture, profile, text),) = _subplots(title, (12.5, 3.4), 1, 3, width_ratios=(2, 1, 1))
     image = draw_activation(picture, matrices[0], heats[0], "one picture and its activation")
     figure.colorbar(image, ax=picture, label="dB below the loudest")
     profile.plot(heats.mean(axis=(0, 2)), np.arange(MEL_BINS), label="activation")
@@ -421,7 +407,6 @@ def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: 
     text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
     text.set_axis_off()
     text.set_title("what a listener goes by", loc="left")
-    figure.suptitle(title)
     return figure
 
 
@@ -433,9 +418,7 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
     kinds = [(kind, [r for r in results if r.kind == kind and r.genre]) for kind in KINDS]
     kinds = [(kind, answered) for kind, answered in kinds if answered]
     heights = [len(answered) + 1.5 for _, answered in kinds] or [1]
-    figure, panels = _subplots(
-        max(1, len(kinds)), 1, figsize=(9, 0.32 * sum(heights) + 1.2), squeeze=False, height_ratios=heights
-    )
+    figure, panels = _subplots(title, (9, 0.32 * sum(heights) + 1.2), len(heights), 1, height_ratios=heights)
     colours = {True: COLOURS[2], False: COLOURS[3], None: "0.6"}
     for axes, (kind, answered) in zip(panels[:, 0], kinds, strict=False):
         for place, r in enumerate(answered):
@@ -451,7 +434,6 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
         axes.invert_yaxis()
         axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
-    figure.suptitle(title)
     return figure
 
 
@@ -489,10 +471,14 @@ def plot_views(results: Sequence[SongResult], title: str) -> Figure:
     """
     heard = [result for result in results if result.views]
     names = list(dict.fromkeys(name for result in heard for name in result.views))
-    panels = {VIEWS.get(name, name): [_said(result, name) for result in heard] for name in names}
+    unknown = np.full((1, len(GENRES)), np.nan)  # a picture is not heard
+    panels = {
+        VIEWS[name]: [softmax(result.views.get(name, unknown), axis=1).mean(axis=0) for result in heard]
+        for name in names
+    }
     panels["all together"] = [result.probabilities for result in heard]
     size = (2.4 + 2.6 * len(panels), 1.9 + 0.3 * len(heard))
-    figure, grid = _subplots(1, len(panels), figsize=size, sharey=True, squeeze=False)
+    figure, grid = _subplots(title, size, 1, len(panels), sharey=True)
     for axes, (name, rows) in zip(grid[0], panels.items(), strict=True):
         image = axes.imshow(np.array(rows), vmin=0, vmax=1, cmap="Blues", aspect="auto")
         for place, (result, row) in enumerate(zip(heard, rows, strict=True)):
@@ -507,12 +493,7 @@ def plot_views(results: Sequence[SongResult], title: str) -> Figure:
     titles = [textwrap.shorten(drawable(result.song.title), 34) for result in heard]
     grid[0, 0].set_yticks(range(len(heard)), titles, parse_math=False, fontsize="small")
     figure.colorbar(image, ax=grid, label="probability" if len(heard) > 2 else "")
-    figure.suptitle(title, parse_math=False)
     return figure
-
-
-def _said(result: SongResult, view: str) -> np.ndarray:
-    return softmax(result.views[view], axis=1).mean(axis=0) if view in result.views else np.full(len(GENRES), np.nan)
 
 
 def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
@@ -522,61 +503,55 @@ def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence
     does not carry, such as a picture's zero-crossing rate, is said in the panel.
     """
     heights = [1.4 if NAMED_FEATURES[name].size > 1 else 1 for name in names]
-    figure, grid = _subplots(
-        len(names), len(clips), figsize=(10, 0.6 + 1.7 * sum(heights)), sharex=True, sharey="row", squeeze=False,
-        height_ratios=heights,
-    )  # fmt: skip
+    size = (10, 0.6 + 1.7 * sum(heights))
+    figure, grid = _subplots(title, size, len(names), len(clips), sharex=True, sharey="row", height_ratios=heights)
     for row, name in zip(grid, names, strict=True):
-        held = [frames[name].ravel() for frames in clips.values() if name in frames]
-        # The first cepstral coefficient is so much larger that it would flatten all others.
-        limits = np.quantile(np.concatenate(held), [0.05, 0.95]) if held else np.array([0, 1])
-        if name in ("tonnetz", "mfcc"):  # signed: zero in the middle of the colours
-            limits = np.array([-1, 1]) * np.abs(limits).max()
+        feature, label = NAMED_FEATURES[name], name.replace("_", " ")
         for axes, (clip, frames) in zip(row, clips.items(), strict=True):
-            if name in frames:
-                drawn = _draw_feature(axes, name, frames[name], *limits)
-            else:
+            axes.set(title=f"{clip}: {label}", xlabel="time in s", xlim=(0, CLIP_SECONDS))
+            if name not in frames:
                 axes.text(CLIP_SECONDS / 2, 0.5, "not in a picture", ha="center", va="center")
-            axes.set(title=f"{clip}: {name.replace('_', ' ')}", xlim=(0, CLIP_SECONDS))
-        if held and NAMED_FEATURES[name].size > 1:
-            figure.colorbar(drawn, ax=row, label=NAMED_FEATURES[name].unit, extend="both")
-    for axes in grid[-1]:
-        axes.set_xlabel("time in s")
-    for axes in grid[:, 1:].flat:
-        axes.set_ylabel("")
-    figure.suptitle(title)
+            elif feature.size == 1:
+                axes.plot(np.linspace(0, CLIP_SECONDS, frames[name].shape[1]), frames[name][0], linewidth=0.7)
+        if feature.size == 1:
+            row[0].set_ylabel(f"{label}\n({feature.unit})")
+        else:
+            image = _draw_images(row, name, [frames[name] for frames in clips.values()])
+            figure.colorbar(image, ax=row, label=feature.unit, extend="both")
+    for axes in grid.flat:
+        axes.label_outer()
     return figure
 
 
-def _draw_feature(axes: Axes, name: str, values: np.ndarray, low: float, high: float):
-    """Draw (numbers, frames) as a line, or as an image whose colours span two values; gives what a colour bar needs."""
-    size, unit = NAMED_FEATURES[name].size, NAMED_FEATURES[name].unit
-    if size == 1:
-        axes.plot(np.linspace(0, CLIP_SECONDS, values.shape[1]), values[0], linewidth=0.7)
-        axes.set_ylabel(f"{name.replace('_', ' ')}\n({unit})")
-        return None
-    image = axes.imshow(
-        values, origin="lower", aspect="auto", cmap="PuOr" if low == -high else "cividis", vmin=low, vmax=high,
-        extent=(0, CLIP_SECONDS, 0.5, size + 0.5), interpolation="nearest",
-    )  # fmt: skip
-    axes.set_ylabel({"chroma": "note", "contrast": "octave (Hz)", "mfcc": "coefficient"}.get(name, "dimension"))
+def _draw_images(row: np.ndarray, name: str, clips: Sequence[np.ndarray]) -> plt.cm.ScalarMappable:
+    """Draw a feature of several numbers in a row of axes, (numbers, frames) for each; gives what a colour bar needs."""
+    # The first cepstral coefficient is so much larger that it would flatten all others.
+    low, high = np.quantile(np.concatenate([values.ravel() for values in clips]), [0.05, 0.95])
+    signed = name in ("tonnetz", "mfcc")  # zero in the middle of the colours
+    if signed:
+        high = max(-low, high)
+        low = -high
+    for axes, values in zip(row, clips, strict=True):
+        image = axes.imshow(
+            values, origin="lower", aspect="auto", cmap="PuOr" if signed else "cividis", vmin=low, vmax=high,
+            extent=(0, CLIP_SECONDS, 0.5, len(values) + 0.5), interpolation="nearest",
+        )  # fmt: skip
+    row[0].set_ylabel({"chroma": "note", "contrast": "octave (Hz)", "mfcc": "coefficient"}.get(name, "dimension"))
     if name == "chroma":
-        axes.set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
+        row[0].set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
     if name == "contrast":
-        axes.set_yticks(range(1, 8), OCTAVES, fontsize="x-small")
+        row[0].set_yticks(range(1, 8), OCTAVES, fontsize="x-small")
     return image
 
 
 def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
     """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
     mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
-    spread = pd.DataFrame({name: table.std() for name, table in losses.items()}).loc[mean.index] * 100
+    spread = pd.DataFrame({name: table.std() for name, table in losses.items()}) * 100
     order = mean.mean(axis=1).sort_values().index
-    figure, axes = _subplots(figsize=(8, 0.5 * len(mean) + 1.6))
+    figure, axes = _subplots(title, (8, 0.5 * len(mean) + 1.6))
     mean.loc[order].plot.barh(ax=axes, xerr=spread.loc[order], width=0.8, error_kw={"elinewidth": 1}, color=COLOURS)
-    axes.set(
-        title=title, ylabel="feature", xlabel="accuracy lost when shuffled, in points (line: one standard deviation)"
-    )
+    axes.set(ylabel="feature", xlabel="accuracy lost when shuffled, in points (line: one standard deviation)")
     axes.set_yticks(range(len(order)), [name.replace("_", " ") for name in order])
     axes.axvline(0, color="grey", linewidth=0.8)
     return figure
@@ -584,13 +559,8 @@ def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
 
 def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str, shown: int = 6) -> Figure:
     """Bars of the strongest tags of each named clip; tags are probabilities, float (len(names),)."""
-    figure, grid = _subplots(
-        -(-len(tags) // 5),
-        min(5, len(tags)),
-        figsize=(12.5, 2.3 * -(-len(tags) // 5) + 0.6),
-        sharex=True,
-        squeeze=False,
-    )
+    rows = -(-len(tags) // 5)
+    figure, grid = _subplots(title, (12.5, 2.3 * rows + 0.6), rows, min(5, len(tags)), sharex=True)
     for axes, (clip, heard) in zip(grid.flat, tags.items(), strict=False):
         strongest = np.argsort(-heard)[:shown]
         axes.barh([names[k] for k in strongest], heard[strongest], color=COLOURS[0])
@@ -600,17 +570,16 @@ def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str, sho
         axes.set_xlim(0, 1.05 * max(heard.max() for heard in tags.values()))
     for axes in grid[-1]:
         axes.set_xlabel("probability of the tag")
-    figure.suptitle(title)
     return figure
 
 
 def plot_map(points: np.ndarray, labels: np.ndarray, title: str) -> Figure:
     """Draw clips as points, float (n, 2), with a colour and a mark for each genre; the axes have no unit."""
-    figure, axes = _subplots(figsize=(8.5, 5.6))
+    figure, axes = _subplots(title, (8.5, 5.6))
     for k, (genre, mark) in enumerate(zip(GENRES, "os^vD<>PX*", strict=True)):
         x, y = points[labels == k].T
         axes.scatter(x, y, 60 if mark == "*" else 28, [COLOURS[k]], mark, linewidths=0.4, edgecolors="0.3", label=genre)
-    axes.set(title=title, xticks=[], yticks=[], xlabel="near = sounds alike (no unit)", ylabel="no unit")
+    axes.set(xticks=[], yticks=[], xlabel="near = sounds alike (no unit)", ylabel="no unit")
     figure.legend(loc="outside right upper")
     return figure
 
@@ -620,23 +589,16 @@ def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
 
     curve: columns view (name in VIEWS), tracks (per genre) and accuracy, one row per draw.
     """
-    figure, axes = _subplots(figsize=(8, 4.4))
-    for k, (view, rows) in enumerate(curve.groupby("view", sort=False)):
+    figure, axes = _subplots(title, (8, 4.4))
+    for marker, (view, rows) in zip("os^D", curve.groupby("view", sort=False), strict=False):
         drawn = rows.groupby("tracks")["accuracy"].agg(["mean", "min", "max"])
         errors = [drawn["mean"] - drawn["min"], drawn["max"] - drawn["mean"]]
-        axes.errorbar(
-            drawn.index, drawn["mean"], errors, fmt="os^D"[k % 4] + "-", capsize=3, mfc="none", label=VIEWS[view]
-        )
+        axes.errorbar(drawn.index, drawn["mean"], errors, fmt=f"{marker}-", capsize=3, mfc="none", label=VIEWS[view])
     ticks = sorted(curve["tracks"].unique())
     axes.set_xscale("log")
     axes.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), f"all ({ticks[-1]:.0f})"])
     axes.minorticks_off()
-    axes.set(
-        title=title,
-        xlabel="training tracks per genre",
-        ylabel="accuracy (line: range of draws)",
-        ylim=(0, 1),
-    )
+    axes.set(xlabel="training tracks per genre", ylabel="accuracy (line: range of draws)", ylim=(0, 1))
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside right upper")
     return figure
@@ -646,7 +608,7 @@ def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str, per_
     """Draw which tags speak for which genre, float (10, tags): the strongest of each genre, in standard deviations."""
     strongest = [tag for row in weights for tag in np.argsort(-row)[:per_genre]]
     order = list(dict.fromkeys(strongest))
-    figure, axes = _subplots(figsize=(11, 4.6))
+    figure, axes = _subplots(title, (11, 4.6))
     limit = np.abs(weights[:, order]).max()
     sns.heatmap(
         weights[:, order], vmin=-limit, vmax=limit, cmap="PuOr", ax=axes, linewidths=0.5, linecolor="0.9",
@@ -654,5 +616,5 @@ def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str, per_
         cbar_kws={"label": "above the mean of the genres,\nin standard deviations"},
     )  # fmt: skip
     plt.setp(axes.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
-    axes.set(title=title, xlabel="tag", ylabel="genre")
+    axes.set(xlabel="tag", ylabel="genre")
     return figure

@@ -123,9 +123,8 @@ def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
 
 def restrict_run(run: Run, known: np.ndarray) -> Run:
     """Give the run on the rows only for which `known`, bool (pictures,), holds."""
-    parts = {part: known[rows] for part, rows in run.split.parts.items()}
-    split = Split(run.split.name, *(run.split.parts[part][kept_rows] for part, kept_rows in parts.items()))
-    return replace(run, split=split, logits={part: run.logits[part][kept_rows] for part, kept_rows in parts.items()})
+    logits = {part: run.logits[part][known[rows]] for part, rows in run.split.parts.items()}
+    return replace(run, split=run.split.among(known), logits=logits)
 
 
 def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
@@ -194,7 +193,7 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def record_experiment(
-    log: Path, what: str, split: str, seed: int, settings: str, reached: dict, minutes: float, remark: str = ""
+    log: Path, what: str, split: str, seed: int, settings: str, reached: dict, minutes: float
 ) -> None:
     """Append a row to experiments.csv; `reached` holds the accuracies of train, validation and test."""
     row = {
@@ -207,7 +206,7 @@ def record_experiment(
         "validation": reached.get("validation"),
         "test": reached.get("test"),
         "minutes": round(minutes, 2),
-        "remark": remark,
+        "remark": "",  # a column for what is written by hand
     }
     with locked(log.parent):
         before = log.read_bytes() if log.is_file() else b""

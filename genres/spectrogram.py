@@ -45,21 +45,16 @@ CORNER_GREY = 19  # where two lines end on the white margin
 MAGMA = np.round(255 * np.array(plt.colormaps["magma"].colors)).astype(np.uint8)  # (256, 3)
 
 
-def _bin_of_pixel_row() -> np.ndarray:
-    """Mel bin that each of the 216 inner pixel rows shows, top row first: aliased drawing, the last cell wins."""
-    edges = np.round(256 * (AXES_BOTTOM + np.arange(MEL_BINS) * AXES_HEIGHT / MEL_BINS)) / 256
-    rows = np.arange(INNER_ROWS.start, INNER_ROWS.stop)
-    return np.searchsorted(edges, PICTURE_HEIGHT - rows, side="left") - 1
-
-
 def frame_of_column(frames: int) -> np.ndarray:
     """Frame that each of the 334 columns shows, for a spectrogram of so many frames: the last cell wins again."""
     edges = np.round(256 * (AXES_LEFT + np.arange(frames) * AXES_WIDTH / frames)) / 256
     columns = np.arange(INNER_COLUMNS.start, INNER_COLUMNS.stop)
-    return np.searchsorted(edges, columns + 1, side="left") - 1
+    return np.searchsorted(edges, columns + 1) - 1
 
 
-BIN_OF_ROW = _bin_of_pixel_row()
+# Mel bin that each of the 216 inner pixel rows shows, top row first: aliased drawing, the last cell wins.
+_EDGES = np.round(256 * (AXES_BOTTOM + np.arange(MEL_BINS) * AXES_HEIGHT / MEL_BINS)) / 256
+BIN_OF_ROW = np.searchsorted(_EDGES, PICTURE_HEIGHT - np.arange(INNER_ROWS.start, INNER_ROWS.stop)) - 1
 MEL_CENTRES = librosa.mel_frequencies(MEL_BINS + 2, fmin=0, fmax=SAMPLE_RATE / 2)[1:-1]  # Hz
 _ROW_OF_BIN = len(BIN_OF_ROW) - 1 - np.searchsorted(BIN_OF_ROW[::-1], np.arange(MEL_BINS))
 _LEVEL_OF_COLOUR = np.zeros(1 << 24, np.uint8)  # from a colour as one 24-bit number to its place in the palette
@@ -160,12 +155,11 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
     frames = 1 + (len(padded) - FFT_SAMPLES) // HOP_SAMPLES
     pieces = [
         librosa.feature.melspectrogram(
-            y=padded[first * HOP_SAMPLES : (min(first + 4096, frames) - 1) * HOP_SAMPLES + FFT_SAMPLES],
+            y=padded[first * HOP_SAMPLES : (first + 4095) * HOP_SAMPLES + FFT_SAMPLES],
             sr=SAMPLE_RATE,
             n_fft=FFT_SAMPLES,
             hop_length=HOP_SAMPLES,
             n_mels=MEL_BINS,
-            power=2.0,
             center=False,
         )
         for first in range(0, frames, 4096)

@@ -312,8 +312,7 @@ class Familiarity:
     """What the training matrices look like, as float32 arrays.
 
     centre (76,) and whitening (76, 40) bring a plain description to components of equal spread, points (n, 40) are the
-    training matrices there, limit () is the distance from which on a matrix counts as
-    out-of-distribution.
+    training matrices there, limit () is the distance from which on a matrix counts as out-of-distribution.
     """
 
     centre: np.ndarray
@@ -322,9 +321,7 @@ class Familiarity:
     limit: np.ndarray
 
     def distance(self, matrices: np.ndarray) -> np.ndarray:
-        """Distance to the fifth nearest training matrix over its limit, float32 (n,): above 1 is
-        out-of-distribution.
-        """
+        """Distance to the fifth nearest training matrix over the limit, float32 (n,); above 1 out-of-distribution."""
         return _neighbour_distance(self.place(matrices), self.points) / self.limit
 
     def place(self, matrices: np.ndarray) -> np.ndarray:
