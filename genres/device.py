@@ -1,12 +1,32 @@
-"""What torch runs on, and how it is asked to: the device, bfloat16, and files of weights."""
+"""What torch runs on, and how it is asked to: the device, bfloat16, torchvision, and files of weights."""
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import torch
 
 from genres.common import InputError
+
+
+@functools.cache
+def torchvision_transforms():
+    """Import torchvision's transforms, also beside a CPU-only torch, and only when a network is trained.
+
+    torchvision's Linux wheel is built against CUDA. Beside a CPU-only torch its compiled operators do not load,
+    and the import stops at "operator torchvision::nms does not exist". Nothing here calls those operators, so
+    declaring their two schemas is enough to let the import pass.
+    """
+    try:
+        from torchvision.transforms import v2
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "DEF")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        torchvision_transforms.keep_alive = library
+        from torchvision.transforms import v2
+    return v2
 
 
 def pick_device() -> torch.device:

@@ -8,19 +8,21 @@ import torch
 from torch import Tensor, nn
 
 from genres.common import GENRES
+from genres.device import torchvision_transforms
+
+CROP_COLUMNS = 128  # of a training piece, 11.5 s
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a network is trained.
 
-    crop_columns is the width of a training piece (128 last 11.5 s); 0 takes whole matrices. pitch_bins is the widest
-    random change of pitch. mixup is the parameter of the Beta distribution, 0 for none (Zhang et al., "mixup", 2018).
-    teacher is how many numbers a teacher asks for beside the genre, 0 for no teacher. head_rate is the learning rate of
-    the dense layer, as a share of the others': its many standardised inputs move an answer together, so at the full
-    rate its first steps overshoot. ridge, if it is not 0, solves the dense layer anew at the end, as the texture
-    classifier's (see `solve_head`). evaluate_every says after how many epochs the accuracy on whole, unchanged pictures
-    is taken.
+    crop_columns 0 takes whole matrices. pitch_bins is the widest random change of pitch. mixup is the parameter of the
+    Beta distribution, 0 for none (Zhang et al., "mixup", 2018). teacher is how many numbers a teacher asks for beside
+    the genre, 0 for no teacher. head_rate is the learning rate of the dense layer, as a share of the others': its many
+    standardised inputs move an answer together, so at the full rate its first steps overshoot. ridge, if it is not 0,
+    solves the dense layer anew at the end, as the texture classifier's (see `solve_head`). evaluate_every says after
+    how many epochs the accuracy on whole, unchanged pictures is taken.
     """
 
     epochs: int
@@ -30,7 +32,7 @@ class Recipe:
     one_cycle: bool = True
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    crop_columns: int = 128
+    crop_columns: int = CROP_COLUMNS
     pitch_bins: int = 3
     mixup: float = 0.3
     teacher: int = 0
@@ -83,9 +85,9 @@ def augment(levels: Tensor, targets: Tensor, recipe: Recipe) -> tuple[Tensor, Te
         levels = random_crops(levels, recipe.crop_columns, recipe.pitch_bins)
     if not recipe.mixup:
         return levels, targets
-    shares = nn.functional.one_hot(targets, len(GENRES)).float() if targets.ndim == 1 else targets
-    mine = torch.distributions.Beta(recipe.mixup, recipe.mixup).sample().item()
-    return tuple(mine * batch + (1 - mine) * batch.roll(1, 0) for batch in (levels, shares))
+    mix = torchvision_transforms().MixUp(alpha=recipe.mixup, num_classes=len(GENRES) if targets.ndim == 1 else None)
+    levels, targets = mix(levels[:, None], targets)  # pictures with one channel
+    return levels[:, 0], targets
 
 
 def blank_bands(views: Tensor, masks: int, bins: int = 8, columns: int = 8) -> Tensor:
