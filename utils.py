@@ -110,11 +110,8 @@ class Pictures:
         GTZAN; else from those clips that have sound.
         """
         pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
-        table = ROOT / "data" / self.dataset.name / "ear.npz"
-        if table.is_file() and len(pairs) < 0.95 * len(self.table):
-            with np.load(table) as stored:
-                known = dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
-        else:
+        known = ear.read_heard(ROOT / "data" / self.dataset.name / "ear.npz")
+        if not known or len(pairs) >= 0.95 * len(self.table):
             paths, names = list(pairs.values()), np.array(list(pairs), str)
             make = lambda: {"image": names, "features": ear.hear_clips(paths)}  # noqa: E731
             if not pairs:

@@ -25,7 +25,7 @@ from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
 from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, in_parallel
+from genres.common import GENRES, ROOT, InputError, in_parallel, replacing
 from genres.metrics import accuracy
 
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
@@ -260,6 +260,26 @@ def hear_clips(paths: Sequence[Path]) -> np.ndarray:
         torch.set_num_threads(threads)
 
 
+def write_heard(path: Path, images: np.ndarray, features: np.ndarray) -> None:
+    """Write what `hear_clips` heard, float (n, 803), with the clips' pictures' file names, str (n,), to an npz file."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, image=images, features=features.astype(np.float16))
+
+
+def read_heard(path: Path) -> dict[str, np.ndarray]:
+    """Give what `write_heard` wrote, float32 (803,) by picture; empty where there is no such file.
+
+    Raises InputError for a damaged file.
+    """
+    if not path.is_file():
+        return {}
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
+    except Exception as error:  # a damaged archive can fail in many ways, and all mean the same
+        raise InputError(f"'{path.name}' is damaged: run notebook 06 or clone the project again.") from error
+
+
 @dataclass(frozen=True)
 class EarHead:
     """A linear layer on standardised features: float32 arrays mean, scale (d,), layer (d, genres), bias (genres,)."""
@@ -271,7 +291,11 @@ class EarHead:
 
     def logits(self, features: np.ndarray) -> np.ndarray:
         """Give log-probabilities up to a constant, float32 (n, genres), for rows of `head_features`."""
-        return np.clip((features - self.mean) / self.scale, -CLIP, CLIP) @ self.layer + self.bias
+        return self.standardised(features) @ self.layer + self.bias
+
+    def standardised(self, features: np.ndarray) -> np.ndarray:
+        """Give rows of `head_features` in standard deviations from the mean of the training clips, at most CLIP."""
+        return np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
 
 
 def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, load_audio
 from genres.common import ROOT, InputError, replacing
+from genres.ear import read_heard
 from genres.song_files import known_title
 from genres.spectrogram import (
     CLIP_FRAMES,
@@ -43,13 +44,14 @@ class Fingerprints:
 
     images: their pictures' file names, str (n,). codes: int8 (n, 32, 334). frames: length of each, int (n,): 54 GTZAN
     clips are a little longer than the others, and their columns lie elsewhere. tracks: table with the artist and title
-    of the clips, columns image, artist and title, or None.
+    of the clips, columns image, artist and title, or None. heard: what the ear heard in clips, float32 (803,) by image.
     """
 
     images: np.ndarray
     codes: np.ndarray
     frames: np.ndarray
     tracks: pd.DataFrame | None = None
+    heard: dict[str, np.ndarray] = field(default_factory=dict)
 
     def by_title(self, title: str, artist: str = "") -> Match | None:
         """Find a song by its name among the training tracks; None where no title is like it."""
@@ -117,7 +119,7 @@ def write_fingerprints(path: Path, prints: Fingerprints) -> None:
 
 @cache
 def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
-    """Read what `write_fingerprints` wrote, with the names in tracks.csv beside it; without a path GTZAN's 999 clips.
+    """Read what `write_fingerprints` wrote, and tracks.csv and ear.npz beside it; without a path GTZAN's 999 clips.
 
     Raises InputError where the file is missing or damaged.
     """
@@ -125,9 +127,10 @@ def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
         names = path.with_name("tracks.csv")
         tracks = pd.read_csv(names, dtype=str, keep_default_na=False) if names.is_file() else None
         with np.load(path, allow_pickle=False) as stored:
-            return Fingerprints(*(stored[name] for name in ("images", "codes", "frames")), tracks)
+            prints = Fingerprints(*(stored[name] for name in ("images", "codes", "frames")), tracks)
     except Exception as error:  # a damaged file can fail in the zip, zlib or numpy layer
         raise InputError(f"'{Path(path).name}' holds no fingerprints: run notebook 03 or clone again.") from error
+    return replace(prints, heard=read_heard(path.with_name("ear.npz")))
 
 
 def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:

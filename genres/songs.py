@@ -35,9 +35,10 @@ class SongResult:
     kind: "sound", "kaggle" or "web" (a web tool's picture). starts: second at which each window begins, float (k,).
     windows: probabilities, float (k, 10). views: what each view says of each window, logits, float (k, 10).
     squeezed: probabilities of the whole song squeezed into one picture, the reference project's way, or None.
-    matrices: the windows themselves, uint8 (k, 128, 334), overview: the whole song as one, and seconds its length; none
-    for web pictures. unfamiliar: whether it is out-of-distribution. match: the training clip that was found in it, or
-    None. A song that could not be read has no windows, and `song.note` says why.
+    matrices: the windows themselves, uint8 (k, 128, 334), overview: the whole song as one, and seconds its length;
+    none for web pictures. heard: what the ear heard in each window, float32 (k, 803); none for pictures.
+    unfamiliar: whether it is out-of-distribution. match: the training clip that was found in it, or None. A song
+    that could not be read has no windows, and `song.note` says why.
     """
 
     song: Song
@@ -47,6 +48,7 @@ class SongResult:
     views: dict[str, np.ndarray] = field(default_factory=dict)
     squeezed: np.ndarray | None = None
     matrices: np.ndarray | None = None
+    heard: np.ndarray | None = None
     overview: np.ndarray | None = None
     seconds: float | None = None
     unsure_below: float = 0.0
@@ -147,7 +149,7 @@ def _ask_views(model: Model, matrices: np.ndarray, heard: np.ndarray | None = No
     views = model.views(matrices, heard)
     ensemble = model.ensemble(views)
     return {
-        "windows": ensemble.probabilities(views), "views": views, "matrices": matrices,
+        "windows": ensemble.probabilities(views), "views": views, "matrices": matrices, "heard": heard,
         "unsure_below": ensemble.unsure_below, "unfamiliar": model.is_unfamiliar(matrices),
     }  # fmt: skip
 
@@ -265,18 +267,27 @@ def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataF
 def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
     """Give the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
 
-    Compared is the plain description that also tells whether a song is out-of-distribution; the distance is the mean
-    over the windows, over the model's own limit. Empty for a web picture, and where `prints` are not of the clips that
-    the model has learned.
+    Compared is what the ear heard, as its head sees it. Where that is not known of the song or of the clips, it is the
+    plain description that also tells whether a song is out-of-distribution. The distance is the root mean square
+    difference in standard deviations, mean over the windows. Empty for a web picture, and where `prints` are not of the
+    clips that the model has learned.
     """
-    rows, familiar = [], model.familiarity
-    if result.matrices is not None and familiar is not None and len(familiar.points) == len(prints.images):
-        distances = cdist(familiar.place(result.matrices), familiar.points).mean(axis=0) / familiar.limit
-        for row in np.argsort(distances)[:count]:
-            image = str(prints.images[row])
-            genre = next((genre for genre in GENRES if image.lower().startswith(genre)), "")
-            rows.append((image, genre, *prints.names.get(image, ("", "")), distances[row]))
-    return pd.DataFrame(rows, columns=["image", "genre", "artist", "title", "distance"])
+    columns = ["image", "genre", "artist", "title", "distance"]
+    images = prints.images.tolist()
+    if result.heard is not None and prints.heard:
+        images = [image for image in images if image in prints.heard]
+        clips = model.ear.standardised(np.stack([prints.heard[image] for image in images]))
+        song = model.ear.standardised(result.heard)
+    elif result.matrices is not None and model.familiarity and len(model.familiarity.points) == len(images):
+        clips, song = model.familiarity.points, model.familiarity.place(result.matrices)
+    else:
+        return pd.DataFrame(columns=columns)
+    distances = cdist(song, clips).mean(axis=0) / np.sqrt(clips.shape[1])
+    rows = []
+    for row in np.argsort(distances)[:count]:
+        genre = next((genre for genre in GENRES if images[row].lower().startswith(genre)), "")
+        rows.append((images[row], genre, *prints.names.get(images[row], ("", "")), distances[row]))
+    return pd.DataFrame(rows, columns=columns)
 
 
 def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
