@@ -16,7 +16,6 @@ from sklearn.metrics import classification_report, confusion_matrix
 from genres.common import GENRES
 
 CONFIDENCE_BINS = 10  # of a reliability diagram, each with equally many predictions
-EVEN_CHANCE = 0.5
 DRAWS = 2_000  # of every resampling
 
 
@@ -66,10 +65,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) -> float:
-    """Give the lowest confidence, at least one half, from which on the answers reach the wanted accuracy.
+    """Give the lowest confidence from which on the answers reach the wanted accuracy.
 
-    Below one half an answer is more likely wrong than right. Where not even the surest tenth of the answers reaches the
-    wanted accuracy, the threshold leaves that tenth.
+    Where not even the surest tenth of the answers does, the threshold leaves that tenth.
     """
     confidence = probabilities.max(axis=1)
     order = np.argsort(-confidence)
@@ -77,7 +75,7 @@ def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) 
     running = np.cumsum(right) / np.arange(1, len(right) + 1)
     fewest = max(1, len(right) // 10)
     enough = np.flatnonzero(running[fewest - 1 :] >= wanted)
-    return max(EVEN_CHANCE, float(confidence[order[fewest - 1 + (enough[-1] if len(enough) else 0)]]))
+    return float(confidence[order[fewest - 1 + (enough[-1] if len(enough) else 0)]])
 
 
 def reliability_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

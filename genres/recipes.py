@@ -54,7 +54,6 @@ REFERENCE_FIRST = Recipe(
     weight_decay=0.0,
     label_smoothing=0.0,
     crop_columns=0,
-    pitch_bins=0,
     mixup=0.0,
     evaluate_every=5,
 )
