@@ -2,7 +2,7 @@
 
 A song comes to be in four steps, and each can be heard and read by itself:
 
-    cast_band    draws the traits of a song from the table STYLES: tempo, swing, instruments, grooves, form
+    cast_band    draws the traits of a song from the styles in demo_band.toml: tempo, swing, instruments, grooves, form
     compose      lets drummer, bassist, comping players and melodist play the form bar by bar, as MIDI notes
     render       plays the notes on the General MIDI soundfont that pretty_midi brings along
     master       gives the recording its sound: old or new, dark or bright, clean or driven
@@ -19,6 +19,7 @@ import io
 import json
 import re
 import shutil
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from functools import cache, lru_cache
@@ -39,155 +40,24 @@ from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, InputError, locked, replacing
+from genres.common import GENRES, ROOT, InputError, locked, replacing
 from genres.spectrogram import CLIP_SECONDS, audio_to_matrix, compile_librosa, matrix_to_picture
 
 # --- 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms ---
 
+with (ROOT / "genres" / "demo_band.toml").open("rb") as file:
+    VOCABULARY = tomllib.load(file)
+GROOVES, BASS_LINES, COMPING = (VOCABULARY[name] for name in ("grooves", "bass_lines", "comping"))
+MELODIES, SCALES, FORMS = (VOCABULARY[name] for name in ("melodies", "scales", "forms"))
 DRUM_KEYS = {
     "kick": 36, "rim": 37, "snare": 38, "clap": 39, "swish": 40, "closed": 42, "pedal": 44, "low tom": 45, "open": 46,
     "mid tom": 47, "crash": 49, "ride": 51, "tambourine": 54, "conga": 63, "shaker": 70,
 }  # fmt: skip
 LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
-
-# fmt: off
-GROOVES = {
-    "none":          {},
-    "rock":          {"kick": "X.......X.x.....", "snare": "....X.......X...", "closed": "x.x.x.x.x.x.x.x."},
-    "rock ride":     {"kick": "X..x....X..x....", "snare": "....X.......X..o", "ride":   "x.x.x.x.x.x.x.x."},
-    "rock open":     {"kick": "X.....x.X.......", "snare": "....X.......X...", "open":   "x...x...x...x..."},
-    "half time":     {"kick": "X.........x.....", "snare": "........X.......", "closed": "x.x.x.x.x.x.x.x."},
-    "ballad":        {"kick": "X.......x.......", "rim":   "....x.......x...", "closed": "x.o.x.o.x.o.x.o."},
-    "train":         {"kick": "X...x...X...x...", "snare": "ooXoooXoooXoooXo"},
-    "two beat":      {"kick": "X.......X.......", "rim":   "....X.......X...", "closed": "..x...x...x...x."},
-    "shuffle":       {"kick": "X.....X.....", "snare": "...X.....X..", "closed": "x.xx.xx.xx.x"},
-    "shuffle ride":  {"kick": "X.....x..x..", "snare": "...X.....X.o", "ride":   "x.xx.xx.xx.x"},
-    "slow blues":    {"kick": "X.....X....x", "snare": "...X.....X..", "closed": "xoxxoxxoxxox"},
-    "jazz swing":    {"ride": "x..x.xx..x.x", "pedal": "...x.....x..", "kick": "o..o..o..o..", "snare": "........o..."},
-    "brushes":       {"swish": "o..x..o..x..", "pedal": "...x.....x..", "ride":  "o..o.oo..o.o"},
-    "jazz jump":     {"ride": "x..x.xx..x.x", "snare": "...x.....X..", "kick":   "X.....X....."},
-    "bossa":         {"kick": "x..xx..xx..xx..x", "rim":   "x..x..x...x..x..", "closed": "x.x.x.x.x.x.x.x."},
-    "disco":         {"kick": "X...X...X...X...", "snare": "....X.......X...", "open":   "..x...x...x...x."},
-    "disco 16":      {"kick": "X...X...X...X...", "clap":  "....X.......X...", "closed": "xxoxxxoxxxoxxxox"},
-    "disco shaker":  {"kick": "X...X...X...X...", "snare": "....X.......X..o", "open":   "..x...x...x...x.",
-                      "tambourine": "o.x.o.x.o.x.o.x.", "conga": "..x..x....x..x.."},
-    "pop":           {"kick": "X.....x.X.....x.", "clap":  "....X.......X...", "closed": "x.x.x.x.x.x.x.x."},
-    "pop four":      {"kick": "X...X...X...X...", "clap":  "....X.......X...", "shaker": "x.xxx.xxx.xxx.xx"},
-    "pop light":     {"kick": "X.....x...x.....", "rim":   "....x.......x...", "shaker": "x.x.x.x.x.x.x.x."},
-    "break":         {"kick": "X.X.......XX....", "snare": "....X..o.o..X..o", "closed": "x.x.x.x.x.x.x.x."},
-    "boom bap":      {"kick": "X......X..X.....", "snare": "....X.......X...", "closed": "x.x.x.xxx.x.x.x."},
-    "trap":          {"kick": "X.....X...X..X..", "clap":  "........X.......", "closed": "x.xxx.x.xxxxx.xx"},
-    "one drop":      {"kick": "........X.......", "rim":   "........X.......", "closed": "x.x.x.x.x.x.x.x."},
-    "rockers":       {"kick": "X...x...X...x...", "rim":   "........X.......", "closed": "x.x.x.x.x.xxx.x."},
-    "steppers":      {"kick": "X...X...X...X...", "snare": "........X.......", "closed": "..x...x...x...x."},
-    "double bass":   {"kick": "xxxxxxxxxxxxxxxx", "snare": "....X.......X...", "ride":   "x...x...x...x..."},
-    "gallop":        {"kick": "x.xxx.xxx.xxx.xx", "snare": "....X.......X...", "open":   "x...x...x...x..."},
-    "blast":         {"kick": "x.x.x.x.x.x.x.x.", "snare": ".x.x.x.x.x.x.x.x", "crash":  "x.......x......."},
-}
-
-# 0-9 t e: semitones above the root of the chord, u: its octave, n: one step from the next root, -: hold the note
-BASS_LINES = {
-    "walk":       ["0---4---7---n---", "0---4---7---9---", "u---t---7---n---"],
-    "two feel":   ["0-------7-------", "0-------7---n---"],
-    "roots":      ["0.0.0.0.0.0.0.0.", "0.0.0.0.0.0.7.n."],
-    "long":       ["0---------------"],
-    "rock":       ["0--.0-0-..0-0-7-", "0--.0-0-..0-u-n-"],
-    "shuffle":    ["0.04.47.79.9", "0.04.47.79.n"],
-    "boogie":     ["0-4-7-9-t-9-7-4-"],
-    "octaves":    ["0.u.0.u.0.u.0.u."],
-    "disco":      ["0-.u..u.0-.u7.n.", "0.0u..u.0.tu..n."],
-    "one drop":   ["..0-0---..4-7---", "0---..0-....7-n-"],
-    "steady dub": ["0--0--0---7---..", "0-----..0--0--7-"],
-    "break":      ["0-....0-..t-0-..", "0--0....0-..7-t-"],
-    "sub":        ["0---------......", "0-----..0-----n-"],
-    "gallop":     ["0.000.000.000.00"],
-    "pedal":      ["0000000000000000"],
-    "bossa":      ["0-----7-7-----0-"],
-}
-
-# x X: the chord, p P: power chord of root and fifth, r: root below the chord, a: next tone of an arpeggio
-COMPING = {
-    "pad":        ["X---------------"],
-    "halves":     ["X-------x-------"],
-    "quarters":   ["x---x---x---x---"],
-    "eighths":    ["x-x-x-x-x-x-x-x-"],
-    "push":       ["X-----x-----x---", "X-----X---------"],
-    "chops":      ["....x.......x..."],
-    "strum":      ["X---x-x-.-x-x-x-", "X---x-x-x-x-x-xx"],
-    "boom chick": ["r---x---r---x---", "r---x-x-r---x-x-"],
-    "shuffle":    ["p.pp.pp.pp.p", "p.pX.pp.pX.p"],
-    "charleston": ["X-....x---......", "......X-......x-"],
-    "stabs":      ["X-......x-....x-", "..X-......x-x-.."],
-    "skank":      ["..x...x...x...x."],
-    "bubble":     [".xx..xx..xx..xx."],
-    "funk":       ["x.xx..x.x.xx.xx.", "x.x..xx...xx.x.x"],
-    "offbeat":    ["..x-..x-..x-..x-"],
-    "arpeggio":   ["a-a-a-a-a-a-a-a-"],
-    "roll":       ["aaaaaaaaaaaaaaaa"],
-    "triplets":   ["a-a-a-a-a-a-", "aaaaaaaaaaaa"],
-    "alberti":    ["ra-a-ar-a-a-a-ax", "r-a-a-a-r-a-a-a-"],
-    "power":      ["P-p-p-p-P-p-p-p-", "P---p-p---p-p---"],
-    "chug":       ["Ppppppp.Pppp.ppp", "P.ppp.ppP.ppp.P-"],
-    "gallop":     ["P.ppp.ppp.ppp.pp"],
-    "ringing":    ["P---------------"],
-    "stop":       ["X-......X-......", "X-.............."],
-}
-
-# Melodies: columns per bar, share of columns where a note starts, widest step in the scale, share of a note held
-MELODIES = {
-    "song":    (8, 0.45, 2, 0.95),
-    "hook":    (8, 0.60, 3, 0.80),
-    "long":    (4, 0.40, 2, 1.00),
-    "solo":    (8, 0.72, 3, 0.90),
-    "fast":    (16, 0.60, 2, 0.85),
-    "licks":   (8, 0.40, 4, 0.75),
-    "riff":    (16, 0.35, 3, 0.60),
-    "rap":     (16, 0.65, 1, 0.50),
-    "baroque": (16, 0.50, 2, 0.90),
-}
-
-SCALES = {
-    "major":         ([0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 10]),  # in a major and in a minor key
-    "harmonic":      ([0, 2, 4, 5, 7, 9, 11], [0, 2, 3, 5, 7, 8, 11]),
-    "pentatonic":    ([0, 2, 4, 7, 9],        [0, 3, 5, 7, 10]),
-    "blues":         ([0, 3, 4, 5, 7, 10],    [0, 3, 5, 6, 7, 10]),
-    "modal":         ([0, 2, 4, 5, 7, 9, 10], [0, 2, 3, 5, 7, 9, 10]),
-    "dark":          ([0, 1, 4, 5, 7, 8, 10], [0, 1, 3, 5, 7, 8, 10]),
-}
-
-# One chord a bar. Letters of the order: I intro, A B sections of a chorus, V verse, C chorus, S solo, D breakdown.
-FORMS = {
-    "12-bar blues":  {"order": "AASA", "A": "I7 I7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7"},
-    "quick change":  {"order": "ASSA", "A": "I7 IV7 I7 I7 IV7 IV7 I7 I7 V7 IV7 I7 V7"},
-    "minor blues":   {"order": "ASA",  "A": "im7 im7 im7 im7 ivm7 ivm7 im7 im7 bVI7 V7 im7 V7"},
-    "32-bar AABA":   {"order": "AABA", "A": "iim7 V7 Imaj7 VI7 iim7 V7 Imaj7 Imaj7",
-                      "B": "ivm7 bVII7 Imaj7 Imaj7 vim7 II7 iim7 V7"},
-    "rhythm AABA":   {"order": "AABA", "A": "Imaj7 VI7 iim7 V7 iiim7 VI7 iim7 V7",
-                      "B": "III7 III7 VI7 VI7 II7 II7 V7 V7"},
-    "modal AABA":    {"order": "AABA", "A": "im7 im7 im7 im7 im7 im7 im7 im7",
-                      "B": "iim7 iim7 iim7 iim7 iim7 iim7 iim7 V7"},
-    "three chords":  {"order": "IVCVCSC", "V": "I I IV I I I V V", "C": "IV IV I I V IV I V"},
-    "country tale": {"order": "VVCVSC", "V": "I I IV I I II7 V V", "C": "IV I V I IV I V I"},
-    "rock":          {"order": "IVVCVCSC", "V": "I bVII IV I I bVII IV I", "C": "IV V I I IV V bVII V"},
-    "axis":          {"order": "IVCVCDC", "V": "I V vim IV I V vim IV", "C": "vim IV I V vim IV I V"},
-    "doo-wop":       {"order": "VVCVC", "V": "I vim IV V I vim IV V", "C": "IV V I vim IV V I I"},
-    "minor loop":    {"order": "IVCVCDC", "V": "im bVI bIII bVII im bVI bIII bVII",
-                      "C": "bVI bVII im im bVI bVII im V"},
-    "minor vamp":    {"order": "VVCVD", "V": "im7 im7 ivm7 im7 im7 im7 ivm7 V7", "C": "bVImaj7 bVII im7 im7"},
-    "two chords":    {"order": "IVVCVD", "V": "im7 im7 im7 bVII im7 im7 im7 bVII", "C": "ivm7 ivm7 im7 im7"},
-    "sample loop":   {"order": "IVVDVV", "V": "iim7 V7 Imaj7 vim7", "D": "iim7 V7 Imaj7 vim7"},
-    "major sway":    {"order": "IVVCVC", "V": "I IV I IV I IV I V", "C": "IV V I vim IV V I I"},
-    "riff":          {"order": "IVVCVCDSC", "V": "im im bII im im im bV bII", "C": "im bVI bVII im im bVI bVII V"},
-    "doom":          {"order": "IVDVC", "V": "im im bVI bVII im im bII im", "C": "bVI bVII im im"},
-    "sonata":        {"order": "AABA", "A": "I V7 I IV I iim V7 I", "B": "V II7 V vim iim V7 I V7"},
-    "sequence":      {"order": "AABA", "A": "im ivm bVII bIII bVI iim7b5 V7 im", "B": "bIII bVII ivm im bVI ivm V7 V7"},
-    "canon":         {"order": "AAAB", "A": "I V vim iiim IV I IV V", "B": "iim V7 I vim iim V7 I I"},
-}
 QUALITIES = {
     "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11), "m7b5": (0, 3, 6, 10)
-}
+}  # fmt: skip
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
-# fmt: on
 
 # --- 2 The table of genres ---
 
@@ -217,111 +87,7 @@ class Style:
     keeps: str = ""  # traits that are never borrowed, because listeners would not have it
 
 
-# fmt: off
-STYLES = {
-    "blues": Style(
-        tempo=(62, 130), swing=(0.60, 0.68), scale="blues", kit="standard, room, brush",
-        sound="vintage, warm, live", grooves="shuffle, slow blues, shuffle ride, rock, brushes, none",
-        bass="Electric Bass (finger), Acoustic Bass", bass_lines="walk, shuffle, boogie, two feel",
-        chords="Electric Guitar (clean), Acoustic Guitar (steel), Acoustic Grand Piano, Overdriven Guitar",
-        colour="Acoustic Grand Piano, Drawbar Organ, Honky-tonk Piano",
-        comping="shuffle, triplets, quarters, chops", colour_lines="triplets, stop, charleston, pad",
-        lead="Harmonica, Electric Guitar (clean), Overdriven Guitar, Tenor Sax", melodies="licks, solo, song",
-        forms="12-bar blues, quick change, minor blues", neighbours="jazz, rock, country",
-    ),
-    "classical": Style(
-        tempo=(58, 132), swing=(0.50, 0.50), scale="harmonic", kit="standard",
-        sound="hall, clean, vintage", grooves="none", keeps="grooves, swing",
-        bass="Cello, Contrabass, Bassoon", bass_lines="long, two feel, walk",
-        chords="String Ensemble 1, Acoustic Grand Piano, Harpsichord, Orchestral Harp",
-        colour="String Ensemble 2, French Horn, Pizzicato Strings, Viola",
-        comping="arpeggio, halves, alberti, pad, quarters", colour_lines="pad, halves, arpeggio",
-        lead="Violin, Flute, Oboe, Clarinet, Acoustic Grand Piano", melodies="song, long, baroque, solo",
-        forms="sonata, sequence, canon", neighbours="jazz, pop",
-    ),
-    "country": Style(
-        tempo=(78, 148), swing=(0.50, 0.58), scale="pentatonic", kit="standard, room",
-        sound="clean, warm, vintage", grooves="train, two beat, ballad, rock, shuffle",
-        bass="Acoustic Bass, Electric Bass (finger), Electric Bass (pick)", bass_lines="two feel, walk, roots",
-        chords="Acoustic Guitar (steel), Acoustic Guitar (nylon), Electric Guitar (clean)",
-        colour="Banjo, Fiddle, Acoustic Guitar (steel), Honky-tonk Piano",
-        comping="boom chick, strum, arpeggio", colour_lines="roll, offbeat, pad, chops",
-        lead="Fiddle, Harmonica, Banjo, Electric Guitar (clean), Acoustic Guitar (steel)", melodies="song, fast, licks",
-        forms="three chords, country tale, doo-wop, rock", neighbours="rock, blues, pop",
-    ),
-    "disco": Style(
-        tempo=(108, 132), swing=(0.50, 0.52), scale="modal", kit="standard, electronic, room",
-        sound="clean, bright, live", grooves="disco, disco shaker, disco 16",
-        bass="Electric Bass (finger), Slap Bass 1, Synth Bass 1", bass_lines="octaves, disco",
-        chords="Electric Guitar (muted), Electric Guitar (clean), Clavinet, Electric Piano 1",
-        colour="String Ensemble 1, Synth Strings 1, Brass Section",
-        comping="funk, offbeat, stabs", colour_lines="pad, stabs, halves",
-        lead="String Ensemble 1, Choir Aahs, Synth Choir, Alto Sax, Trumpet", melodies="hook, long, song",
-        forms="minor loop, two chords, axis, minor vamp", neighbours="pop, hiphop, reggae",
-    ),
-    "hiphop": Style(
-        tempo=(78, 106), swing=(0.50, 0.60), scale="pentatonic", kit="808, electronic, power, standard",
-        sound="bass, warm, bright", grooves="boom bap, break, trap, half time",
-        bass="Synth Bass 1, Synth Bass 2, Fretless Bass, Electric Bass (finger)", bass_lines="sub, break",
-        chords="Electric Piano 1, Acoustic Grand Piano, Synth Strings 1, Electric Guitar (jazz)",
-        colour="Orchestra Hit, Vibraphone, Brass Section, Lead 1 (square)",
-        comping="stop, charleston, arpeggio, stabs", colour_lines="stop, stabs, arpeggio, pad",
-        lead="Lead 6 (voice), Synth Choir, Voice Oohs, Alto Sax", melodies="rap, riff",
-        forms="sample loop, two chords, minor vamp, minor loop", neighbours="disco, jazz, reggae, pop",
-    ),
-    "jazz": Style(
-        tempo=(88, 208), swing=(0.58, 0.67), scale="modal", kit="brush, standard",
-        sound="warm, vintage, clean, hall", grooves="jazz swing, brushes, jazz jump, bossa, none",
-        bass="Acoustic Bass, Fretless Bass", bass_lines="walk, two feel, bossa",
-        chords="Acoustic Grand Piano, Electric Guitar (jazz), Vibraphone, Electric Piano 1",
-        colour="Electric Guitar (jazz), Brass Section, Vibraphone, Clarinet",
-        comping="charleston, stabs, quarters, pad", colour_lines="charleston, stop, offbeat, pad",
-        lead="Tenor Sax, Trumpet, Alto Sax, Muted Trumpet, Acoustic Grand Piano", melodies="solo, fast, song",
-        forms="32-bar AABA, rhythm AABA, modal AABA, minor blues, quick change", neighbours="blues, classical, hiphop",
-    ),
-    "metal": Style(
-        tempo=(92, 184), swing=(0.50, 0.50), scale="dark", kit="power, room",
-        sound="loud, live", grooves="double bass, gallop, blast, half time, rock open",
-        bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="pedal, gallop, roots",
-        chords="Distortion Guitar, Overdriven Guitar",
-        colour="Distortion Guitar, Overdriven Guitar, Choir Aahs, Synth Strings 1",
-        comping="chug, gallop, power", colour_lines="chug, ringing, power, pad",
-        lead="Distortion Guitar, Overdriven Guitar, Lead 5 (charang), Synth Choir", melodies="fast, riff, rap, long",
-        forms="riff, doom, minor loop", neighbours="rock, classical",
-    ),
-    "pop": Style(
-        tempo=(84, 130), swing=(0.50, 0.53), scale="major", kit="electronic, 808, standard, room",
-        sound="bright, clean", grooves="pop, pop four, pop light, ballad, rock",
-        bass="Synth Bass 2, Synth Bass 1, Electric Bass (finger), Electric Bass (pick)",
-        bass_lines="roots, long, rock, octaves",
-        chords="Electric Piano 2, Acoustic Grand Piano, Pad 3 (polysynth), Acoustic Guitar (steel)",
-        colour="Pad 2 (warm), Synth Strings 1, Synth Brass 1, Electric Guitar (clean)",
-        comping="push, eighths, arpeggio, strum, halves", colour_lines="pad, arpeggio, push",
-        lead="Voice Oohs, Lead 2 (sawtooth), Lead 1 (square), Choir Aahs", melodies="hook, song, long",
-        forms="axis, doo-wop, minor loop", neighbours="disco, rock, country, hiphop",
-    ),
-    "reggae": Style(
-        tempo=(64, 94), swing=(0.50, 0.62), scale="pentatonic", kit="standard, room, electronic",
-        sound="bass, warm, live", grooves="one drop, rockers, steppers",
-        bass="Electric Bass (finger), Fretless Bass, Synth Bass 1", bass_lines="one drop, steady dub",
-        chords="Electric Guitar (muted), Electric Guitar (clean), Acoustic Grand Piano, Drawbar Organ",
-        colour="Drawbar Organ, Percussive Organ, Clavinet, Brass Section",
-        comping="skank, chops", colour_lines="bubble, stop, pad",
-        lead="Voice Oohs, Trombone, Trumpet, Choir Aahs, Harmonica", melodies="song, long, hook",
-        forms="major sway, two chords, minor vamp, doo-wop", neighbours="hiphop, pop, rock",
-    ),
-    "rock": Style(
-        tempo=(92, 160), swing=(0.50, 0.54), scale="blues", kit="room, standard, power",
-        sound="live, clean, loud", grooves="rock, rock open, rock ride, half time, ballad",
-        bass="Electric Bass (pick), Electric Bass (finger)", bass_lines="rock, roots, walk",
-        chords="Overdriven Guitar, Electric Guitar (clean), Distortion Guitar, Acoustic Guitar (steel)",
-        colour="Rock Organ, Electric Guitar (clean), Overdriven Guitar, Acoustic Grand Piano",
-        comping="power, strum, eighths, ringing", colour_lines="push, pad, eighths, arpeggio",
-        lead="Overdriven Guitar, Voice Oohs, Distortion Guitar, Synth Choir", melodies="song, licks, solo, hook",
-        forms="rock, three chords, axis, minor loop", neighbours="metal, blues, country, pop",
-    ),
-}
-# fmt: on
+STYLES = {genre: Style(**traits) for genre, traits in VOCABULARY["styles"].items()}
 
 # --- 3 Casting: from a style to one band with one song ---
 
