@@ -1,7 +1,10 @@
-"""What several test files share: the demo set in small, and the real pictures where they are."""
+"""What several test files share: the demo set in small, the real pictures where they are, and what a refusal is."""
 
 import os
+import re
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -15,9 +18,28 @@ for name in ("GTZAN", "SONGS", "GENRES_DATA", "GENRES_SONGS", "GENRES_MODEL"):  
 
 import utils  # noqa: E402
 from genres import demo_songs  # noqa: E402
+from genres.common import InputError  # noqa: E402
 from run import SETTINGS  # noqa: E402
 
 SHARED = ROOT.parent / "shared"
+
+
+@contextmanager
+def refused(*patterns: str) -> Iterator[None]:
+    """What is done inside must be refused in one sentence, in which all patterns are found."""
+    with pytest.raises(InputError) as error:
+        yield
+    said = str(error.value)
+    assert "\n" not in said
+    assert all(re.search(pattern, said) for pattern in patterns), said
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """The home folder of the user, on any system."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")

@@ -8,15 +8,16 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+from conftest import refused
 from PIL import Image
 from sound_files import encode, tune
 
-from genres.audio import LONGEST_SECONDS, SAMPLE_RATE, load_audio, read_sound
-from genres.common import InputError
+from genres.audio import SAMPLE_RATE, load_audio, read_sound
 
 RATE = 44_100
 MP3 = {"codec": "libmp3lame", "format": "mp3"}
 VBR = MP3 | {"stream": {"global_quality": str(4 * 118), "flags": "+qscale"}}
+FASTSTART = {"container": {"movflags": "faststart"}}
 BARE = {"container": {"write_xing": "0", "id3v2_version": "0"}}
 STEREO = tune(12, RATE, 2)
 ID3 = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 0]) + bytes(256)
@@ -47,11 +48,9 @@ def _wav(path, riff: int, data: int) -> bytes:
     return bytes(whole)
 
 
-def _mp3(path, second=None, first=None):
-    """An MP3 of 12 s, and behind it another of 6 s in half the rate and mono."""
-    one = encode(path, STEREO, RATE, **(first or MP3))
-    other = encode(path, tune(6, RATE // 2), RATE // 2, **(second or MP3), bit_rate=64_000)
-    return one, other
+def _mp3(path, kind=MP3) -> list[bytes]:
+    """An MP3 of 12 s, and another of 6 s in half the rate and mono."""
+    return [encode(path, STEREO, RATE, **kind), encode(path, tune(6, RATE // 2), RATE // 2, **kind, bit_rate=64_000)]
 
 
 # What a header or a piece lies about: how to make the file, and the seconds that are in it.
@@ -59,16 +58,14 @@ WHOLE = {
     "no length.flac": (lambda path: _flac(path, 0), 12),
     "no length, tagged.flac": (lambda path: ID3 + _flac(path, 0), 12),
     "a week.flac": (lambda path: _flac(path, 2**36 - 1), 12),
-    "a second.flac": (lambda path: _flac(path, RATE), 12),
     "joined.flac": (lambda path: _flac(path, 12 * RATE) * 2, 24),
     "no length.wav": (lambda path: _wav(path, 0, 0), 12),
     "4 GB.wav": (lambda path: _wav(path, 2**32 - 1, 2**32 - 1), 12),
-    "2 GB.wav": (lambda path: _wav(path, 2**31 - 1, 2**31 - 1), 12),
     "1 KB.wav": (lambda path: _wav(path, 1036, 1000), 12),
     "joined.wav": (lambda path: _written(path, STEREO) * 2, 24),
     "rate changes.mp3": (lambda path: b"".join(_mp3(path)), 18),
     "rate changes back.mp3": (lambda path: b"".join(_mp3(path)[::-1]), 18),
-    "joined vbr.mp3": (lambda path: b"".join(_mp3(path, VBR, VBR)), 18),
+    "joined vbr.mp3": (lambda path: b"".join(_mp3(path, VBR)), 18),
     "joined, tagged.mp3": (lambda path: b"".join(ID3 + part for part in _mp3(path)), 18),
     "vbr, no xing.mp3": (lambda path: encode(path, STEREO, RATE, **VBR | BARE), 12),
     "short.mp3": (lambda path: encode(path, tune(3.3), **MP3), 3.3),
@@ -79,63 +76,42 @@ WHOLE = {
 }
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_no_length_in_a_header_is_believed(name, tmp_path):
-    make, seconds = WHOLE[name]
-    path = tmp_path / name
-    path.write_bytes(make(path))
-    sound = read_sound(path)
-    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(seconds, abs=0.15)
-    assert sound.remark == ""
-
-
-# Files with a part missing, the share that is left, and whether the file shows that something is missing.
+# Files with a part missing, the seconds that are left, and whether the file shows that something is missing.
 DAMAGED = {
-    "small hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.03), 0.97, False),
-    "hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.3), 0.7, True),
-    "hole, no xing.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **VBR | BARE), 0.4, 0.3), 0.7, True),
-    "hole.aac": (lambda path: _hole(encode(path, STEREO, RATE, format="adts"), 0.4, 0.3), 0.7, True),
-    "hole.m4a": (
-        lambda path: _hole(encode(path, STEREO, RATE, container={"movflags": "faststart"}), 0.4, 0.3),
-        0.7,
-        True,
-    ),
-    "hole.flac": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 0.7, True),
-    "hole.ogg": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 0.7, True),
-    "half.mp3": (lambda path: encode(path, STEREO, RATE, **MP3)[:100_000], 0.5, True),
-    "half.wav": (lambda path: _written(path, STEREO)[: 6 * 4 * RATE], 0.5, True),
-    "half.flac": (lambda path: _hole(_written(path, STEREO), 0.5, 0.5), 0.5, True),
-    "half.mkv": (lambda path: (data := encode(path, STEREO, RATE, codec="flac"))[: len(data) // 2], 0.5, True),
+    "small hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.03), 11.6, False),
+    "hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.3), 8.4, True),
+    "hole, no xing.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **VBR | BARE), 0.4, 0.3), 8.4, True),
+    "hole.aac": (lambda path: _hole(encode(path, STEREO, RATE, format="adts"), 0.4, 0.3), 8.4, True),
+    "hole.m4a": (lambda path: _hole(encode(path, STEREO, RATE, **FASTSTART), 0.4, 0.3), 8.4, True),
+    "hole.flac": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 8.4, True),
+    "hole.ogg": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 8.4, True),
+    "half.mp3": (lambda path: encode(path, STEREO, RATE, **MP3)[:100_000], 6, True),
+    "half.wav": (lambda path: _written(path, STEREO)[: 6 * 4 * RATE], 6, True),
+    "half.mkv": (lambda path: (data := encode(path, STEREO, RATE, codec="flac"))[: len(data) // 2], 6, True),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED)
-def test_what_is_left_of_a_damaged_file_is_heard_and_the_rest_remarked(name, tmp_path):
-    make, share, remarked = DAMAGED[name]
+@pytest.mark.parametrize("name", [*WHOLE, *DAMAGED])
+def test_no_length_in_a_header_is_believed_and_what_is_missing_is_remarked(name, tmp_path):
+    make, seconds, remarked, tolerance = (*WHOLE[name], False, 0.15) if name in WHOLE else (*DAMAGED[name], 0.9)
     path = tmp_path / name
     path.write_bytes(make(path))
     sound = read_sound(path)
-    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(12 * share, abs=0.9)
+    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(seconds, abs=tolerance)
     assert ("s could be read" in sound.remark) == remarked
+    assert remarked or not sound.remark
 
 
+CODECS = {"a.wav": "pcm_s16le", "a.mov": "pcm_s16le", "a.m4a": "alac", "a.webm": "libopus", "a.opus": "libopus"}
+CODECS |= dict.fromkeys(("a.m4b", "a.MP4", "it's a «ño» song.m4a", "-f.mka"), "aac") | {"a.ac3": "ac3"}
+CODECS |= {"http:.m4a": "aac"} if os.name != "nt" else {}
 KINDS = {
-    **{name: {"codec": "pcm_s16le"} for name in ("a.wav", "a.mov")},
-    "a.m4a": {"codec": "alac"},
-    **{
-        name: {"codec": "aac"}
-        for name in ("a.m4b", "a.mp4", "a.MP4", "it's a «ño» song.m4a", "-f.mka", "http:.m4a")
-        if os.name != "nt" or ":" not in name
-    },
-    **{name: {"codec": "libopus"} for name in ("a.webm", "a.opus")},
+    **{name: {"codec": codec} for name, codec in CODECS.items()},
     "a.wma": {"codec": "wmav2", "format": "asf"},
-    "a.ac3": {"codec": "ac3"},
-    "no suffix": {"codec": "libmp3lame", "format": "mp3"},
-    **{f"a.{kind.lower()}": {"kind": kind} for kind in ("AU", "AIFF", "CAF", "W64", "OGG", "MP3", "FLAC")},
+    "no suffix": MP3,
+    **{f"a.{kind.lower()}": {"kind": kind} for kind in ("AU", "AIFF", "CAF", "W64", "OGG", "MP3", "FLAC", "PVF")},
     **{f"{sub}.wav": {"kind": "WAV", "subtype": sub} for sub in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")},
     **{f"{sub}.wav": {"kind": "WAV", "subtype": sub} for sub in ("ALAW", "IMA_ADPCM", "GSM610", "NMS_ADPCM_32")},
-    "a.pvf": {"kind": "PVF"},
-    "a.mat": {"kind": "MAT5"},
 }
 
 
@@ -147,7 +123,6 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
     else:
         encode(path, samples, 48_000, **options)
     read = load_audio(path)
-    assert read.dtype == np.float32
     assert len(read) / SAMPLE_RATE == pytest.approx(4, abs=0.15)
     spectra = [
         np.log(librosa.feature.melspectrogram(y=y[: 3 * SAMPLE_RATE], sr=SAMPLE_RATE, n_mels=20) + 1e-3).mean(axis=1)
@@ -156,7 +131,7 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
     assert np.median(np.abs(spectra[0] - spectra[1])) < 0.7
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (32_000, 2), (96_000, 6), (8_000, 1), (192_000, 2)])
+@pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (96_000, 6), (8_000, 1), (192_000, 2)])
 def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
     soundfile.write(tmp_path / "a.wav", tune(3, rate, channels), rate)
     assert np.array_equal(load_audio(tmp_path / "a.wav"), librosa.load(tmp_path / "a.wav")[0])
@@ -164,7 +139,7 @@ def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
 
 def test_real_clips_are_read_exactly_as_librosa_reads_them(gtzan):
     clips = sorted(gtzan.glob("**/genres_original/*/*.0000[01].wav"))
-    for clip in clips:
+    for clip in clips[::3]:
         assert np.array_equal(load_audio(clip), librosa.load(clip)[0]), clip.name
 
 
@@ -187,7 +162,7 @@ def test_channels_that_cancel_and_offsets_do_not_change_the_sound(name, tmp_path
     assert np.abs(np.abs(heard) - np.abs(wanted))[1000:-1000].max() < 1e-3
 
 
-@pytest.mark.parametrize("decibels", [-50, -60, -70])
+@pytest.mark.parametrize("decibels", [-50, -70])
 @pytest.mark.parametrize("click", [False, True])
 def test_a_very_quiet_recording_is_raised(decibels, click, tmp_path):
     samples = STEREO * 10 ** (decibels / 20)
@@ -206,80 +181,50 @@ def test_tags_are_read(tmp_path):
         assert (sound.title, sound.artist) == ("Caf\u00e9 & Bar", "Die \u00c4rzte"), name
 
 
-def _header(rate=RATE, channels=1, form=1, size=0):
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, form, channels, rate, 2 * rate, 2, 16
-    )
-    return head + struct.pack("<4sI", b"data", size) + b"\x12\x34" * (size // 2)
-
-
 def _film_without_sound(path):
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("mpeg4", rate=10)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(40):
-            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        container.mux(stream.encode(None))
+        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+        for frame in [*(av.VideoFrame(64, 64, "yuv420p") for _ in range(40)), None]:
+            container.mux(stream.encode(frame))
     return path.read_bytes()
 
 
-def _with_one(path, value):
-    samples = tune(8)
-    samples[1000] = value
-    return _written(path, samples, format="WAV", subtype="FLOAT")
-
-
 BAD = {
-    "empty": (lambda path: b"", "empty"),
+    "empty": (lambda path: path.touch(), "empty"),
     "lyrics": (lambda path: b"lyrics only", "cannot be read"),
-    "random bytes": (lambda path: np.random.default_rng(0).bytes(5000), "cannot be read"),
     "tag only": (lambda path: b"ID3\x04\x00\x00\x00\x00\x0f\x00" + bytes(2000), "cannot|only"),
-    "start of an mp3": (lambda path: encode(path, tune(), **MP3)[:200], "cannot|only"),
     "film": (_film_without_sound, "no sound track"),
     "m4a without index": (lambda path: encode(path, tune(), format="ipod").replace(b"moov", b"gone"), "cannot be read"),
     "protected": (lambda path: encode(path, tune(), format="ipod").replace(b"mp4a", b"drms", 1), "copy-protected"),
     "playlist": (lambda path: b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.mp3\n#EXT-X-ENDLIST\n", "cannot be read"),
-    "header only": (lambda path: _header(), "cannot|only"),
-    "unknown kind of wav": (lambda path: _header(form=0x1234, size=8 * RATE), "cannot|only"),
-    "no channels": (lambda path: _header(channels=0, size=8 * RATE), "cannot|only"),
-    "rate of nought": (lambda path: _header(rate=0, size=8 * RATE), "cannot|only"),
+    "header only": (lambda path: _written(path, np.zeros(0), format="WAV"), "cannot|only"),
     "slow": (lambda path: _written(path, tune(), 20, format="WAV"), "20 samples a second"),
     "too short": (lambda path: _written(path, tune(0.2), 22_050, format="WAV"), "0.2 s"),
     "silent": (lambda path: _written(path, np.zeros(5 * RATE), format="WAV"), "silent"),
     "constant": (lambda path: _written(path, np.full(5 * RATE, 0.5), format="WAV"), "silent"),
-    "not a number": (lambda path: _with_one(path, np.nan), "finite"),
-    "infinite": (lambda path: _with_one(path, np.inf), "finite"),
-    "three hours": (
-        lambda path: _written(path, np.ones(3 * 3600 * 4000, np.int16), 4000, format="WAV", subtype="PCM_U8"),
-        "3.0 h",
-    ),
+    "not a number": (lambda path: _written(path, np.r_[tune(8), np.nan], format="WAV", subtype="FLOAT"), "finite"),
+    "three hours": (lambda path: _written(path, np.ones(10_800 * 4000), 4000, format="WAV", subtype="PCM_U8"), "3.0 h"),
     "zero byte in \0 name": (None, "cannot be opened"),
     "missing": (None, "does not exist"),
     "https://example.org/missing": (None, "web address"),
+    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "cover": (lambda path: Image.new("RGB", (432, 288)).save(path, format="PNG"), "cannot|no sound"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_sound_is_refused_in_one_sentence_that_names_it(name, tmp_path, capfd):
     make, words = BAD[name]
-    path = tmp_path / f"{name}.mp3" if "://" not in name else f"{name}.mp3"
-    if make:
-        path.write_bytes(make(path))
+    path = f"{name}.mp3" if "://" in name else tmp_path / f"{name}.mp3"
+    if made := make and make(path):
+        path.write_bytes(made)
     capfd.readouterr()
-    with pytest.raises(InputError, match=words) as refused:
+    with refused(name, words):
         read_sound(path)
-    assert name in str(refused.value)
-    assert "\n" not in str(refused.value)
     assert capfd.readouterr() == ("", ""), "the decoders' own messages are not for the user"
 
 
-def test_folders_and_pictures_are_no_sound_and_home_is_found(tmp_path, monkeypatch):
-    Image.new("RGB", (432, 288)).save(tmp_path / "cover.png")
-    for path in (tmp_path, tmp_path / "cover.png"):
-        with pytest.raises(InputError, match=path.name):
-            read_sound(path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    soundfile.write(tmp_path / "song.wav", tune(), 22_050)
-    assert len(load_audio("~/song.wav")) == 3.5 * SAMPLE_RATE < LONGEST_SECONDS * SAMPLE_RATE
+def test_a_file_at_home_is_found(home):
+    soundfile.write(home / "song.wav", tune(), 22_050)
+    assert len(load_audio("~/song.wav")) == 3.5 * SAMPLE_RATE
