@@ -2,6 +2,7 @@
 
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ from genres import demo_songs  # noqa: E402
 from genres.common import InputError  # noqa: E402
 from run import SETTINGS  # noqa: E402
 
+SIZES = {name: size for name, size in SETTINGS["test"]["00"].items() if name != "excerpt_seconds"}
 SHARED = ROOT.parent / "shared"
 
 
@@ -32,6 +34,12 @@ def refused(*patterns: str) -> Iterator[None]:
     said = str(error.value)
     assert "\n" not in said
     assert all(re.search(pattern, said) for pattern in patterns), said
+
+
+def git_status(folder: Path) -> str:
+    """What git says has changed in a checkout; nothing where git is not there."""
+    command = ["git", "status", "--porcelain"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
 
 
 @pytest.fixture
@@ -46,8 +54,7 @@ def home(tmp_path, monkeypatch) -> Path:
 def small_set(tmp_path_factory) -> Path:
     """A demo set of four clips and one song per genre, as the pipeline makes it in the settings of a test."""
     folder = tmp_path_factory.mktemp("demo")
-    sizes = {name: size for name, size in SETTINGS["test"]["00"].items() if name != "excerpt_seconds"}
-    demo_songs.make_demo_set(folder, **sizes, progress=False)
+    demo_songs.make_demo_set(folder, **SIZES, progress=False)
     return folder
 
 
