@@ -1,18 +1,22 @@
-"""Any file that holds sound gives its sound, all of it, and says what is missing; no other file is taken."""
+"""Any file that holds sound gives its sound, all of it, or a sentence; sound, matrix and picture say the same."""
 
 import os
-import struct
 
-import av
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 from conftest import refused
 from PIL import Image
 from sound_files import encode, tune
 
+import utils
+from genres import spectrogram, texture
 from genres.audio import SAMPLE_RATE, load_audio, read_sound
+from genres.common import GENRES, ROOT, digest
+from genres.datasets import clips_with_audio, find_dataset
+from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 RATE = 44_100
 MP3 = {"codec": "libmp3lame", "format": "mp3"}
@@ -33,19 +37,16 @@ def _written(path, samples, rate=RATE, **options) -> bytes:
     return path.read_bytes()
 
 
-def _flac(path, total: int) -> bytes:
-    """A FLAC file whose header says that it holds `total` samples."""
-    data = bytearray(_written(path, STEREO))
-    data[18:26] = (int.from_bytes(data[18:26], "big") >> 36 << 36 | total).to_bytes(8, "big")
-    return bytes(data)
+def _flac(path) -> bytes:
+    """A FLAC file whose header does not say how many samples it holds."""
+    data = _written(path, STEREO)
+    return data[:21] + bytes([data[21] & 0xF0]) + bytes(4) + data[26:]
 
 
-def _wav(path, riff: int, data: int) -> bytes:
-    """A WAV file whose header says these lengths."""
-    whole = bytearray(_written(path, STEREO))
-    at = whole.index(b"data") + 4
-    whole[4:8], whole[at : at + 4] = struct.pack("<I", riff), struct.pack("<I", data)
-    return bytes(whole)
+def _wav(path, length: bytes) -> bytes:
+    """A WAV file whose header says this length, of the whole and of its sound."""
+    data = _written(path, STEREO)
+    return data[:4] + length + data[8:40] + length + data[44:]
 
 
 def _mp3(path, kind=MP3) -> list[bytes]:
@@ -55,13 +56,12 @@ def _mp3(path, kind=MP3) -> list[bytes]:
 
 # What a header or a piece lies about: how to make the file, and the seconds that are in it.
 WHOLE = {
-    "no length.flac": (lambda path: _flac(path, 0), 12),
-    "no length, tagged.flac": (lambda path: ID3 + _flac(path, 0), 12),
-    "a week.flac": (lambda path: _flac(path, 2**36 - 1), 12),
-    "joined.flac": (lambda path: _flac(path, 12 * RATE) * 2, 24),
-    "no length.wav": (lambda path: _wav(path, 0, 0), 12),
-    "4 GB.wav": (lambda path: _wav(path, 2**32 - 1, 2**32 - 1), 12),
-    "1 KB.wav": (lambda path: _wav(path, 1036, 1000), 12),
+    "no length.flac": (lambda path: _flac(path), 12),
+    "no length, tagged.flac": (lambda path: ID3 + _flac(path), 12),
+    "joined.flac": (lambda path: _written(path, STEREO) * 2, 24),
+    "no length.wav": (lambda path: _wav(path, bytes(4)), 12),
+    "4 GB.wav": (lambda path: _wav(path, b"\xff\xff\xff\xff"), 12),
+    "1 KB.wav": (lambda path: _wav(path, b"\x00\x04\x00\x00"), 12),
     "joined.wav": (lambda path: _written(path, STEREO) * 2, 24),
     "rate changes.mp3": (lambda path: b"".join(_mp3(path)), 18),
     "rate changes back.mp3": (lambda path: b"".join(_mp3(path)[::-1]), 18),
@@ -69,10 +69,8 @@ WHOLE = {
     "joined, tagged.mp3": (lambda path: b"".join(ID3 + part for part in _mp3(path)), 18),
     "vbr, no xing.mp3": (lambda path: encode(path, STEREO, RATE, **VBR | BARE), 12),
     "short.mp3": (lambda path: encode(path, tune(3.3), **MP3), 3.3),
-    "short, bare.mp3": (lambda path: encode(path, tune(3.3, 16_000), 16_000, **MP3 | BARE), 3.3),
     "rate changes.aac": (lambda p: encode(p, STEREO, RATE, format="adts") + encode(p, tune(6), format="adts"), 18),
     "chained.ogg": (lambda path: _written(path, STEREO) * 2, 24),
-    "joined.mkv": (lambda path: encode(path, STEREO, RATE, codec="flac") * 2, 24),
 }
 
 
@@ -137,12 +135,6 @@ def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
     assert np.array_equal(load_audio(tmp_path / "a.wav"), librosa.load(tmp_path / "a.wav")[0])
 
 
-def test_real_clips_are_read_exactly_as_librosa_reads_them(gtzan):
-    clips = sorted(gtzan.glob("**/genres_original/*/*.0000[01].wav"))
-    for clip in clips[::3]:
-        assert np.array_equal(load_audio(clip), librosa.load(clip)[0]), clip.name
-
-
 # What a recording may suffer without another answer; the second reading is the one it must be heard as.
 SAME = {
     "one channel inverted": (lambda x: x * [1, -1], lambda x: x),
@@ -155,18 +147,16 @@ SAME = {
 @pytest.mark.parametrize("name", SAME)
 def test_channels_that_cancel_and_offsets_do_not_change_the_sound(name, tmp_path):
     suffer, plain = SAME[name]
-    expected = plain(STEREO)
-    soundfile.write(tmp_path / "a.wav", suffer(STEREO), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "b.wav", expected, RATE, subtype="FLOAT")
-    heard, wanted = load_audio(tmp_path / "a.wav"), load_audio(tmp_path / "b.wav")
+    for file, way in (("suffered.wav", suffer), ("plain.wav", plain)):
+        soundfile.write(tmp_path / file, way(STEREO), RATE, subtype="FLOAT")
+    heard, wanted = load_audio(tmp_path / "suffered.wav"), load_audio(tmp_path / "plain.wav")
     assert np.abs(np.abs(heard) - np.abs(wanted))[1000:-1000].max() < 1e-3
 
 
-@pytest.mark.parametrize("decibels", [-50, -70])
-@pytest.mark.parametrize("click", [False, True])
+@pytest.mark.parametrize(("decibels", "click"), [(-50, 0), (-70, 0), (-70, 0.9)])
 def test_a_very_quiet_recording_is_raised(decibels, click, tmp_path):
     samples = STEREO * 10 ** (decibels / 20)
-    samples[3 * RATE] = 0.9 if click else 0
+    samples[3 * RATE] = click
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     heard = load_audio(tmp_path / "a.wav")
     level = np.sqrt(np.median(np.square(heard).reshape(-1, SAMPLE_RATE).mean(axis=1)))
@@ -181,20 +171,11 @@ def test_tags_are_read(tmp_path):
         assert (sound.title, sound.artist) == ("Caf\u00e9 & Bar", "Die \u00c4rzte"), name
 
 
-def _film_without_sound(path):
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
-        for frame in [*(av.VideoFrame(64, 64, "yuv420p") for _ in range(40)), None]:
-            container.mux(stream.encode(frame))
-    return path.read_bytes()
-
-
 BAD = {
     "empty": (lambda path: path.touch(), "empty"),
     "lyrics": (lambda path: b"lyrics only", "cannot be read"),
     "tag only": (lambda path: b"ID3\x04\x00\x00\x00\x00\x0f\x00" + bytes(2000), "cannot|only"),
-    "film": (_film_without_sound, "no sound track"),
+    "film": (lambda path: Image.new("RGB", (64, 64)).save(path, format="GIF"), "no sound track"),
     "m4a without index": (lambda path: encode(path, tune(), format="ipod").replace(b"moov", b"gone"), "cannot be read"),
     "protected": (lambda path: encode(path, tune(), format="ipod").replace(b"mp4a", b"drms", 1), "copy-protected"),
     "playlist": (lambda path: b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.mp3\n#EXT-X-ENDLIST\n", "cannot be read"),
@@ -225,6 +206,49 @@ def test_what_is_no_sound_is_refused_in_one_sentence_that_names_it(name, tmp_pat
     assert capfd.readouterr() == ("", ""), "the decoders' own messages are not for the user"
 
 
-def test_a_file_at_home_is_found(home):
-    soundfile.write(home / "song.wav", tune(), 22_050)
-    assert len(load_audio("~/song.wav")) == 3.5 * SAMPLE_RATE
+def test_the_numbers_of_a_small_run_are_what_they_were():
+    """Digests of the code before it was moved; whoever changes one on purpose says so in the commit."""
+    song = tune(40)
+    matrix = audio_to_matrix(song[: spectrogram.CLIP_SAMPLES])
+    assert digest(matrix) == "b9e34767aeb8a4d8"
+    assert digest(spectrogram.song_windows(spectrogram.mel_power(song))[1]) == "155352c681db6327"
+    assert digest(np.asarray(matrix_to_picture(matrix))) == "5e50adbd41d24a86"
+    assert texture.describe(matrix[None]).sum() == pytest.approx(50842.0, rel=1e-4)
+    table = pd.DataFrame({"image": [f"{row}.png" for row in range(60)], "genre": np.repeat(GENRES, 6)})
+    noise = np.random.default_rng(0).integers(0, 256, (60, 4, 5), np.uint8)
+    split = utils.random_split(utils.Pictures(None, table, noise), 0)
+    assert digest(split.train, split.validation) == "111d1066260cefc6"
+
+
+def test_a_drawn_matrix_is_read_back_without_loss(tmp_path):
+    for matrix in np.random.default_rng(0).integers(0, 256, (3, MEL_BINS, COLUMNS), np.uint8):
+        matrix_to_picture(matrix).save(tmp_path / "one.png")
+        assert np.array_equal(picture_to_matrix(tmp_path / "one.png"), matrix)
+
+
+# Seconds of music, negative ones of silence, and how many windows of 30 s hear the music.
+STRETCHES = {(3,): 1, (33,): 1, (60,): 3, (60, -1200): 3, (-40, 60, -40): 3, (20, -100): 1, (90,): 5}
+
+
+@pytest.mark.parametrize("stretches", STRETCHES)
+def test_windows_lie_in_the_song_and_leave_silence_out(stretches):
+    song = np.concatenate([tune(seconds) if seconds > 0 else np.zeros(-seconds * SAMPLE_RATE) for seconds in stretches])
+    starts, windows = spectrogram.song_windows(spectrogram.mel_power(song.astype(np.float32)))
+    assert windows.shape == (STRETCHES[stretches], MEL_BINS, COLUMNS)
+    assert starts.min() >= 0
+    assert (np.diff(starts) > 0).all()
+    seconds = len(song) / SAMPLE_RATE
+    assert starts.max() + min(spectrogram.CLIP_SECONDS, seconds) <= seconds + 0.05
+    assert windows.any(axis=(1, 2)).all() == song.any()
+
+
+def test_sound_and_picture_of_real_clips_agree_and_the_samples_are_what_the_code_draws(gtzan):
+    pairs = clips_with_audio(find_dataset(gtzan))
+    if not pairs:
+        pytest.skip("no sound here")
+    for audio, picture in pairs[::4]:
+        assert (audio_to_matrix(load_audio(audio)) == picture_to_matrix(picture)).mean() >= 0.9999, audio.name
+    samples = [pair for pair in pairs if (ROOT / "data_samples" / pair[1].name).is_file()]
+    for audio, picture in samples:
+        drawn = picture_to_matrix(ROOT / "data_samples" / picture.name)
+        assert np.array_equal(audio_to_matrix(load_audio(audio)), drawn), audio.name
