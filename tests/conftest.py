@@ -1,7 +1,11 @@
-"""What several test files share: the demo set in small, and the real pictures where they are."""
+"""What several test files share: the demo set in small, the real pictures where they are, and what a refusal is."""
 
 import os
+import re
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib
@@ -15,17 +19,42 @@ for name in ("GTZAN", "SONGS", "GENRES_DATA", "GENRES_SONGS", "GENRES_MODEL"):  
 
 import utils  # noqa: E402
 from genres import demo_songs  # noqa: E402
+from genres.common import InputError  # noqa: E402
 from run import SETTINGS  # noqa: E402
 
+SIZES = {name: size for name, size in SETTINGS["test"]["00"].items() if name != "excerpt_seconds"}
 SHARED = ROOT.parent / "shared"
+
+
+@contextmanager
+def refused(*patterns: str) -> Iterator[None]:
+    """What is done inside must be refused in one sentence, in which all patterns are found."""
+    with pytest.raises(InputError) as error:
+        yield
+    said = str(error.value)
+    assert "\n" not in said
+    assert all(re.search(pattern, said) for pattern in patterns), said
+
+
+def git_status(folder: Path) -> str:
+    """What git says has changed in a checkout; nothing where git is not there."""
+    command = ["git", "status", "--porcelain"]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False).stdout
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """The home folder of the user, on any system."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    return tmp_path
 
 
 @pytest.fixture(scope="session")
 def small_set(tmp_path_factory) -> Path:
     """A demo set of four clips and one song per genre, as the pipeline makes it in the settings of a test."""
     folder = tmp_path_factory.mktemp("demo")
-    sizes = {name: size for name, size in SETTINGS["test"]["00"].items() if name != "excerpt_seconds"}
-    demo_songs.make_demo_set(folder, **sizes, progress=False)
+    demo_songs.make_demo_set(folder, **SIZES, progress=False)
     return folder
 
 

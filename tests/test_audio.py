@@ -1,22 +1,27 @@
-"""Any file that holds sound gives its sound, all of it, and says what is missing; no other file is taken."""
+"""Any file that holds sound gives its sound, all of it, or a sentence; sound, matrix and picture say the same."""
 
 import os
-import struct
 
-import av
 import librosa
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
+from conftest import refused
 from PIL import Image
 from sound_files import encode, tune
 
-from genres.audio import LONGEST_SECONDS, SAMPLE_RATE, load_audio, read_sound
-from genres.common import InputError
+import utils
+from genres import spectrogram, texture
+from genres.audio import SAMPLE_RATE, load_audio, read_sound
+from genres.common import GENRES, ROOT, digest
+from genres.datasets import clips_with_audio, find_dataset
+from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 RATE = 44_100
 MP3 = {"codec": "libmp3lame", "format": "mp3"}
 VBR = MP3 | {"stream": {"global_quality": str(4 * 118), "flags": "+qscale"}}
+FASTSTART = {"container": {"movflags": "faststart"}}
 BARE = {"container": {"write_xing": "0", "id3v2_version": "0"}}
 STEREO = tune(12, RATE, 2)
 ID3 = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 0]) + bytes(256)
@@ -32,110 +37,79 @@ def _written(path, samples, rate=RATE, **options) -> bytes:
     return path.read_bytes()
 
 
-def _flac(path, total: int) -> bytes:
-    """A FLAC file whose header says that it holds `total` samples."""
-    data = bytearray(_written(path, STEREO))
-    data[18:26] = (int.from_bytes(data[18:26], "big") >> 36 << 36 | total).to_bytes(8, "big")
-    return bytes(data)
+def _flac(path) -> bytes:
+    """A FLAC file whose header does not say how many samples it holds."""
+    data = _written(path, STEREO)
+    return data[:21] + bytes([data[21] & 0xF0]) + bytes(4) + data[26:]
 
 
-def _wav(path, riff: int, data: int) -> bytes:
-    """A WAV file whose header says these lengths."""
-    whole = bytearray(_written(path, STEREO))
-    at = whole.index(b"data") + 4
-    whole[4:8], whole[at : at + 4] = struct.pack("<I", riff), struct.pack("<I", data)
-    return bytes(whole)
+def _wav(path, length: bytes) -> bytes:
+    """A WAV file whose header says this length, of the whole and of its sound."""
+    data = _written(path, STEREO)
+    return data[:4] + length + data[8:40] + length + data[44:]
 
 
-def _mp3(path, second=None, first=None):
-    """An MP3 of 12 s, and behind it another of 6 s in half the rate and mono."""
-    one = encode(path, STEREO, RATE, **(first or MP3))
-    other = encode(path, tune(6, RATE // 2), RATE // 2, **(second or MP3), bit_rate=64_000)
-    return one, other
+def _mp3(path, kind=MP3) -> list[bytes]:
+    """An MP3 of 12 s, and another of 6 s in half the rate and mono."""
+    return [encode(path, STEREO, RATE, **kind), encode(path, tune(6, RATE // 2), RATE // 2, **kind, bit_rate=64_000)]
 
 
 # What a header or a piece lies about: how to make the file, and the seconds that are in it.
 WHOLE = {
-    "no length.flac": (lambda path: _flac(path, 0), 12),
-    "no length, tagged.flac": (lambda path: ID3 + _flac(path, 0), 12),
-    "a week.flac": (lambda path: _flac(path, 2**36 - 1), 12),
-    "a second.flac": (lambda path: _flac(path, RATE), 12),
-    "joined.flac": (lambda path: _flac(path, 12 * RATE) * 2, 24),
-    "no length.wav": (lambda path: _wav(path, 0, 0), 12),
-    "4 GB.wav": (lambda path: _wav(path, 2**32 - 1, 2**32 - 1), 12),
-    "2 GB.wav": (lambda path: _wav(path, 2**31 - 1, 2**31 - 1), 12),
-    "1 KB.wav": (lambda path: _wav(path, 1036, 1000), 12),
+    "no length.flac": (lambda path: _flac(path), 12),
+    "no length, tagged.flac": (lambda path: ID3 + _flac(path), 12),
+    "joined.flac": (lambda path: _written(path, STEREO) * 2, 24),
+    "no length.wav": (lambda path: _wav(path, bytes(4)), 12),
+    "4 GB.wav": (lambda path: _wav(path, b"\xff\xff\xff\xff"), 12),
+    "1 KB.wav": (lambda path: _wav(path, b"\x00\x04\x00\x00"), 12),
     "joined.wav": (lambda path: _written(path, STEREO) * 2, 24),
     "rate changes.mp3": (lambda path: b"".join(_mp3(path)), 18),
     "rate changes back.mp3": (lambda path: b"".join(_mp3(path)[::-1]), 18),
-    "joined vbr.mp3": (lambda path: b"".join(_mp3(path, VBR, VBR)), 18),
+    "joined vbr.mp3": (lambda path: b"".join(_mp3(path, VBR)), 18),
     "joined, tagged.mp3": (lambda path: b"".join(ID3 + part for part in _mp3(path)), 18),
     "vbr, no xing.mp3": (lambda path: encode(path, STEREO, RATE, **VBR | BARE), 12),
     "short.mp3": (lambda path: encode(path, tune(3.3), **MP3), 3.3),
-    "short, bare.mp3": (lambda path: encode(path, tune(3.3, 16_000), 16_000, **MP3 | BARE), 3.3),
     "rate changes.aac": (lambda p: encode(p, STEREO, RATE, format="adts") + encode(p, tune(6), format="adts"), 18),
     "chained.ogg": (lambda path: _written(path, STEREO) * 2, 24),
-    "joined.mkv": (lambda path: encode(path, STEREO, RATE, codec="flac") * 2, 24),
 }
 
 
-@pytest.mark.parametrize("name", WHOLE)
-def test_no_length_in_a_header_is_believed(name, tmp_path):
-    make, seconds = WHOLE[name]
-    path = tmp_path / name
-    path.write_bytes(make(path))
-    sound = read_sound(path)
-    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(seconds, abs=0.15)
-    assert sound.remark == ""
-
-
-# Files with a part missing, the share that is left, and whether the file shows that something is missing.
+# Files with a part missing, the seconds that are left, and whether the file shows that something is missing.
 DAMAGED = {
-    "small hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.03), 0.97, False),
-    "hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.3), 0.7, True),
-    "hole, no xing.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **VBR | BARE), 0.4, 0.3), 0.7, True),
-    "hole.aac": (lambda path: _hole(encode(path, STEREO, RATE, format="adts"), 0.4, 0.3), 0.7, True),
-    "hole.m4a": (
-        lambda path: _hole(encode(path, STEREO, RATE, container={"movflags": "faststart"}), 0.4, 0.3),
-        0.7,
-        True,
-    ),
-    "hole.flac": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 0.7, True),
-    "hole.ogg": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 0.7, True),
-    "half.mp3": (lambda path: encode(path, STEREO, RATE, **MP3)[:100_000], 0.5, True),
-    "half.wav": (lambda path: _written(path, STEREO)[: 6 * 4 * RATE], 0.5, True),
-    "half.flac": (lambda path: _hole(_written(path, STEREO), 0.5, 0.5), 0.5, True),
-    "half.mkv": (lambda path: (data := encode(path, STEREO, RATE, codec="flac"))[: len(data) // 2], 0.5, True),
+    "small hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.03), 11.6, False),
+    "hole.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **MP3), 0.07, 0.3), 8.4, True),
+    "hole, no xing.mp3": (lambda path: _hole(encode(path, STEREO, RATE, **VBR | BARE), 0.4, 0.3), 8.4, True),
+    "hole.aac": (lambda path: _hole(encode(path, STEREO, RATE, format="adts"), 0.4, 0.3), 8.4, True),
+    "hole.m4a": (lambda path: _hole(encode(path, STEREO, RATE, **FASTSTART), 0.4, 0.3), 8.4, True),
+    "hole.flac": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 8.4, True),
+    "hole.ogg": (lambda path: _hole(_written(path, STEREO), 0.4, 0.3), 8.4, True),
+    "half.mp3": (lambda path: encode(path, STEREO, RATE, **MP3)[:100_000], 6, True),
+    "half.wav": (lambda path: _written(path, STEREO)[: 6 * 4 * RATE], 6, True),
+    "half.mkv": (lambda path: (data := encode(path, STEREO, RATE, codec="flac"))[: len(data) // 2], 6, True),
 }
 
 
-@pytest.mark.parametrize("name", DAMAGED)
-def test_what_is_left_of_a_damaged_file_is_heard_and_the_rest_remarked(name, tmp_path):
-    make, share, remarked = DAMAGED[name]
+@pytest.mark.parametrize("name", [*WHOLE, *DAMAGED])
+def test_no_length_in_a_header_is_believed_and_what_is_missing_is_remarked(name, tmp_path):
+    make, seconds, remarked, tolerance = (*WHOLE[name], False, 0.15) if name in WHOLE else (*DAMAGED[name], 0.9)
     path = tmp_path / name
     path.write_bytes(make(path))
     sound = read_sound(path)
-    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(12 * share, abs=0.9)
+    assert len(sound.samples) / SAMPLE_RATE == pytest.approx(seconds, abs=tolerance)
     assert ("s could be read" in sound.remark) == remarked
+    assert remarked or not sound.remark
 
 
+CODECS = {"a.wav": "pcm_s16le", "a.mov": "pcm_s16le", "a.m4a": "alac", "a.webm": "libopus", "a.opus": "libopus"}
+CODECS |= dict.fromkeys(("a.m4b", "a.MP4", "it's a «ño» song.m4a", "-f.mka"), "aac") | {"a.ac3": "ac3"}
+CODECS |= {"http:.m4a": "aac"} if os.name != "nt" else {}
 KINDS = {
-    **{name: {"codec": "pcm_s16le"} for name in ("a.wav", "a.mov")},
-    "a.m4a": {"codec": "alac"},
-    **{
-        name: {"codec": "aac"}
-        for name in ("a.m4b", "a.mp4", "a.MP4", "it's a «ño» song.m4a", "-f.mka", "http:.m4a")
-        if os.name != "nt" or ":" not in name
-    },
-    **{name: {"codec": "libopus"} for name in ("a.webm", "a.opus")},
+    **{name: {"codec": codec} for name, codec in CODECS.items()},
     "a.wma": {"codec": "wmav2", "format": "asf"},
-    "a.ac3": {"codec": "ac3"},
-    "no suffix": {"codec": "libmp3lame", "format": "mp3"},
-    **{f"a.{kind.lower()}": {"kind": kind} for kind in ("AU", "AIFF", "CAF", "W64", "OGG", "MP3", "FLAC")},
+    "no suffix": MP3,
+    **{f"a.{kind.lower()}": {"kind": kind} for kind in ("AU", "AIFF", "CAF", "W64", "OGG", "MP3", "FLAC", "PVF")},
     **{f"{sub}.wav": {"kind": "WAV", "subtype": sub} for sub in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")},
     **{f"{sub}.wav": {"kind": "WAV", "subtype": sub} for sub in ("ALAW", "IMA_ADPCM", "GSM610", "NMS_ADPCM_32")},
-    "a.pvf": {"kind": "PVF"},
-    "a.mat": {"kind": "MAT5"},
 }
 
 
@@ -147,7 +121,6 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
     else:
         encode(path, samples, 48_000, **options)
     read = load_audio(path)
-    assert read.dtype == np.float32
     assert len(read) / SAMPLE_RATE == pytest.approx(4, abs=0.15)
     spectra = [
         np.log(librosa.feature.melspectrogram(y=y[: 3 * SAMPLE_RATE], sr=SAMPLE_RATE, n_mels=20) + 1e-3).mean(axis=1)
@@ -156,16 +129,10 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
     assert np.median(np.abs(spectra[0] - spectra[1])) < 0.7
 
 
-@pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (32_000, 2), (96_000, 6), (8_000, 1), (192_000, 2)])
+@pytest.mark.parametrize(("rate", "channels"), [(22_050, 1), (96_000, 6), (8_000, 1), (192_000, 2)])
 def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
     soundfile.write(tmp_path / "a.wav", tune(3, rate, channels), rate)
     assert np.array_equal(load_audio(tmp_path / "a.wav"), librosa.load(tmp_path / "a.wav")[0])
-
-
-def test_real_clips_are_read_exactly_as_librosa_reads_them(gtzan):
-    clips = sorted(gtzan.glob("**/genres_original/*/*.0000[01].wav"))
-    for clip in clips:
-        assert np.array_equal(load_audio(clip), librosa.load(clip)[0]), clip.name
 
 
 # What a recording may suffer without another answer; the second reading is the one it must be heard as.
@@ -180,18 +147,16 @@ SAME = {
 @pytest.mark.parametrize("name", SAME)
 def test_channels_that_cancel_and_offsets_do_not_change_the_sound(name, tmp_path):
     suffer, plain = SAME[name]
-    expected = plain(STEREO)
-    soundfile.write(tmp_path / "a.wav", suffer(STEREO), RATE, subtype="FLOAT")
-    soundfile.write(tmp_path / "b.wav", expected, RATE, subtype="FLOAT")
-    heard, wanted = load_audio(tmp_path / "a.wav"), load_audio(tmp_path / "b.wav")
+    for file, way in (("suffered.wav", suffer), ("plain.wav", plain)):
+        soundfile.write(tmp_path / file, way(STEREO), RATE, subtype="FLOAT")
+    heard, wanted = load_audio(tmp_path / "suffered.wav"), load_audio(tmp_path / "plain.wav")
     assert np.abs(np.abs(heard) - np.abs(wanted))[1000:-1000].max() < 1e-3
 
 
-@pytest.mark.parametrize("decibels", [-50, -60, -70])
-@pytest.mark.parametrize("click", [False, True])
+@pytest.mark.parametrize(("decibels", "click"), [(-50, 0), (-70, 0), (-70, 0.9)])
 def test_a_very_quiet_recording_is_raised(decibels, click, tmp_path):
     samples = STEREO * 10 ** (decibels / 20)
-    samples[3 * RATE] = 0.9 if click else 0
+    samples[3 * RATE] = click
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     heard = load_audio(tmp_path / "a.wav")
     level = np.sqrt(np.median(np.square(heard).reshape(-1, SAMPLE_RATE).mean(axis=1)))
@@ -206,80 +171,84 @@ def test_tags_are_read(tmp_path):
         assert (sound.title, sound.artist) == ("Caf\u00e9 & Bar", "Die \u00c4rzte"), name
 
 
-def _header(rate=RATE, channels=1, form=1, size=0):
-    head = struct.pack(
-        "<4sI4s4sIHHIIHH", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, form, channels, rate, 2 * rate, 2, 16
-    )
-    return head + struct.pack("<4sI", b"data", size) + b"\x12\x34" * (size // 2)
-
-
-def _film_without_sound(path):
-    with av.open(str(path), "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=10)
-        stream.width = stream.height = 64
-        stream.pix_fmt = "yuv420p"
-        for _ in range(40):
-            container.mux(stream.encode(av.VideoFrame(64, 64, "yuv420p")))
-        container.mux(stream.encode(None))
-    return path.read_bytes()
-
-
-def _with_one(path, value):
-    samples = tune(8)
-    samples[1000] = value
-    return _written(path, samples, format="WAV", subtype="FLOAT")
-
-
 BAD = {
-    "empty": (lambda path: b"", "empty"),
+    "empty": (lambda path: path.touch(), "empty"),
     "lyrics": (lambda path: b"lyrics only", "cannot be read"),
-    "random bytes": (lambda path: np.random.default_rng(0).bytes(5000), "cannot be read"),
     "tag only": (lambda path: b"ID3\x04\x00\x00\x00\x00\x0f\x00" + bytes(2000), "cannot|only"),
-    "start of an mp3": (lambda path: encode(path, tune(), **MP3)[:200], "cannot|only"),
-    "film": (_film_without_sound, "no sound track"),
+    "film": (lambda path: Image.new("RGB", (64, 64)).save(path, format="GIF"), "no sound track"),
     "m4a without index": (lambda path: encode(path, tune(), format="ipod").replace(b"moov", b"gone"), "cannot be read"),
     "protected": (lambda path: encode(path, tune(), format="ipod").replace(b"mp4a", b"drms", 1), "copy-protected"),
     "playlist": (lambda path: b"#EXTM3U\n#EXTINF:9,\nhttp://127.0.0.1:9/a.mp3\n#EXT-X-ENDLIST\n", "cannot be read"),
-    "header only": (lambda path: _header(), "cannot|only"),
-    "unknown kind of wav": (lambda path: _header(form=0x1234, size=8 * RATE), "cannot|only"),
-    "no channels": (lambda path: _header(channels=0, size=8 * RATE), "cannot|only"),
-    "rate of nought": (lambda path: _header(rate=0, size=8 * RATE), "cannot|only"),
+    "header only": (lambda path: _written(path, np.zeros(0), format="WAV"), "cannot|only"),
     "slow": (lambda path: _written(path, tune(), 20, format="WAV"), "20 samples a second"),
     "too short": (lambda path: _written(path, tune(0.2), 22_050, format="WAV"), "0.2 s"),
     "silent": (lambda path: _written(path, np.zeros(5 * RATE), format="WAV"), "silent"),
     "constant": (lambda path: _written(path, np.full(5 * RATE, 0.5), format="WAV"), "silent"),
-    "not a number": (lambda path: _with_one(path, np.nan), "finite"),
-    "infinite": (lambda path: _with_one(path, np.inf), "finite"),
-    "three hours": (
-        lambda path: _written(path, np.ones(3 * 3600 * 4000, np.int16), 4000, format="WAV", subtype="PCM_U8"),
-        "3.0 h",
-    ),
+    "not a number": (lambda path: _written(path, np.r_[tune(8), np.nan], format="WAV", subtype="FLOAT"), "finite"),
+    "three hours": (lambda path: _written(path, np.ones(10_800 * 4000), 4000, format="WAV", subtype="PCM_U8"), "3.0 h"),
     "zero byte in \0 name": (None, "cannot be opened"),
     "missing": (None, "does not exist"),
     "https://example.org/missing": (None, "web address"),
+    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "cover": (lambda path: Image.new("RGB", (432, 288)).save(path, format="PNG"), "cannot|no sound"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_no_sound_is_refused_in_one_sentence_that_names_it(name, tmp_path, capfd):
     make, words = BAD[name]
-    path = tmp_path / f"{name}.mp3" if "://" not in name else f"{name}.mp3"
-    if make:
-        path.write_bytes(make(path))
+    path = f"{name}.mp3" if "://" in name else tmp_path / f"{name}.mp3"
+    if made := make and make(path):
+        path.write_bytes(made)
     capfd.readouterr()
-    with pytest.raises(InputError, match=words) as refused:
+    with refused(name, words):
         read_sound(path)
-    assert name in str(refused.value)
-    assert "\n" not in str(refused.value)
     assert capfd.readouterr() == ("", ""), "the decoders' own messages are not for the user"
 
 
-def test_folders_and_pictures_are_no_sound_and_home_is_found(tmp_path, monkeypatch):
-    Image.new("RGB", (432, 288)).save(tmp_path / "cover.png")
-    for path in (tmp_path, tmp_path / "cover.png"):
-        with pytest.raises(InputError, match=path.name):
-            read_sound(path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    soundfile.write(tmp_path / "song.wav", tune(), 22_050)
-    assert len(load_audio("~/song.wav")) == 3.5 * SAMPLE_RATE < LONGEST_SECONDS * SAMPLE_RATE
+def test_the_numbers_of_a_small_run_are_what_they_were():
+    """Digests of the code before it was moved; whoever changes one on purpose says so in the commit."""
+    song = tune(40)
+    matrix = audio_to_matrix(song[: spectrogram.CLIP_SAMPLES])
+    assert digest(matrix) == "b9e34767aeb8a4d8"
+    assert digest(spectrogram.song_windows(spectrogram.mel_power(song))[1]) == "155352c681db6327"
+    assert digest(np.asarray(matrix_to_picture(matrix))) == "5e50adbd41d24a86"
+    assert texture.describe(matrix[None]).sum() == pytest.approx(50842.0, rel=1e-4)
+    table = pd.DataFrame({"image": [f"{row}.png" for row in range(60)], "genre": np.repeat(GENRES, 6)})
+    noise = np.random.default_rng(0).integers(0, 256, (60, 4, 5), np.uint8)
+    split = utils.random_split(utils.Pictures(None, table, noise), 0)
+    assert digest(split.train, split.validation) == "111d1066260cefc6"
+
+
+def test_a_drawn_matrix_is_read_back_without_loss(tmp_path):
+    for matrix in np.random.default_rng(0).integers(0, 256, (3, MEL_BINS, COLUMNS), np.uint8):
+        matrix_to_picture(matrix).save(tmp_path / "one.png")
+        assert np.array_equal(picture_to_matrix(tmp_path / "one.png"), matrix)
+
+
+# Seconds of music, negative ones of silence, and how many windows of 30 s hear the music.
+STRETCHES = {(3,): 1, (33,): 1, (60,): 3, (60, -1200): 3, (-40, 60, -40): 3, (20, -100): 1, (90,): 5}
+
+
+@pytest.mark.parametrize("stretches", STRETCHES)
+def test_windows_lie_in_the_song_and_leave_silence_out(stretches):
+    song = np.concatenate([tune(seconds) if seconds > 0 else np.zeros(-seconds * SAMPLE_RATE) for seconds in stretches])
+    starts, windows = spectrogram.song_windows(spectrogram.mel_power(song.astype(np.float32)))
+    assert windows.shape == (STRETCHES[stretches], MEL_BINS, COLUMNS)
+    assert starts.min() >= 0
+    assert (np.diff(starts) > 0).all()
+    seconds = len(song) / SAMPLE_RATE
+    assert starts.max() + min(spectrogram.CLIP_SECONDS, seconds) <= seconds + 0.05
+    assert windows.any(axis=(1, 2)).all() == song.any()
+
+
+def test_sound_and_picture_of_real_clips_agree_and_the_samples_are_what_the_code_draws(gtzan):
+    pairs = clips_with_audio(find_dataset(gtzan))
+    if not pairs:
+        pytest.skip("no sound here")
+    for audio, picture in pairs[::4]:
+        assert (audio_to_matrix(load_audio(audio)) == picture_to_matrix(picture)).mean() >= 0.9999, audio.name
+    samples = [pair for pair in pairs if (ROOT / "data_samples" / pair[1].name).is_file()]
+    for audio, picture in samples:
+        drawn = picture_to_matrix(ROOT / "data_samples" / picture.name)
+        assert np.array_equal(audio_to_matrix(load_audio(audio)), drawn), audio.name

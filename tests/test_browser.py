@@ -15,13 +15,13 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT
+from papermill.parameterize import parameterize_notebook
 
 from genres.common import GENRES
 from run import NOTEBOOKS, SETTINGS
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
-SCREENSHOTS = ROOT / "build" / "browser"
 SECONDS_TO_RUN = 600
 FLAGS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # which Chromium refuses to root
 FLAGS += ["--disable-gpu", "--no-first-run", "--disable-sync", "--disable-background-networking"]
@@ -41,11 +41,8 @@ def project(small_set, tmp_path_factory) -> Path:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
-        (place,) = [n for n, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", [])]
         parameters = {"data_folder": str(small_set)} | SETTINGS["test"].get(number, {})
-        source = "\n".join(f"{parameter} = {value!r}" for parameter, value in parameters.items())
-        notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(source))
-        nbformat.write(notebook, copy / "notebooks" / path.name)
+        nbformat.write(parameterize_notebook(notebook, parameters), copy / "notebooks" / path.name)
     return copy
 
 
@@ -57,12 +54,12 @@ def lab(project, tmp_path_factory):
         port = free.getsockname()[1]
     home, token = tmp_path_factory.mktemp("jupyter"), secrets.token_hex(16)
     # All cells are on the page at once, not only those in sight.
-    setting = home / "settings" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
+    setting = home / "JUPYTERLAB_SETTINGS_DIR" / "@jupyterlab" / "notebook-extension" / "tracker.jupyterlab-settings"
     setting.parent.mkdir(parents=True)
     setting.write_text('{"windowingMode": "none"}')
-    environment = os.environ | {"JUPYTERLAB_SETTINGS_DIR": str(home / "settings")}
-    for name in ("JUPYTER_CONFIG_DIR", "JUPYTER_DATA_DIR", "JUPYTER_RUNTIME_DIR", "JUPYTERLAB_WORKSPACES_DIR"):
-        environment[name] = str(home / name)
+    environment = dict(os.environ)
+    for name in ("JUPYTER_CONFIG", "JUPYTER_DATA", "JUPYTER_RUNTIME", "JUPYTERLAB_WORKSPACES", "JUPYTERLAB_SETTINGS"):
+        environment[f"{name}_DIR"] = str(home / f"{name}_DIR")
     command = [sys.executable, "-m", "jupyter", "lab", "--no-browser", "--allow-root", "--ip=127.0.0.1"]
     command += [f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={token}"]
     with (home / "lab.log").open("w") as log:
@@ -94,46 +91,37 @@ def page(tmp_path):
         context.close()
 
 
-def _click_run_all(page) -> float:
-    page.get_by_role("menuitem", name="Run", exact=True).click()
-    page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
-    return time.monotonic()
-
-
-def _run_all(page, cells: int) -> list[str]:
-    """Click Run All Cells, wait until every code cell has its number, and give the numbers.
+def _run_all(page, address: str, notebook: Path) -> None:
+    """Open a notebook, click Run All Cells, and wait until every code cell has its number and no error.
 
     On a busy machine a click can come before the page is connected to its kernel; when nothing has begun after half a
     minute, it is clicked again, as a student would.
     """
+    cells = sum(cell.cell_type == "code" for cell in nbformat.read(notebook, 4).cells)
+    # A workspace of its own, or the tabs of the notebook before would open again.
+    page.goto(address.format(f"lab/workspaces/{time.monotonic_ns()}/tree/notebooks/{notebook.name}"))
     page.locator(".jp-Notebook .jp-CodeCell").nth(cells - 1).wait_for(state="attached", timeout=60_000)
     page.get_by_title("Kernel status: Idle").or_(page.locator("[data-status=idle]")).first.wait_for(timeout=120_000)
-    clicked = _click_run_all(page)
-    deadline = clicked + SECONDS_TO_RUN
-    while time.monotonic() < deadline:
-        numbers = [text.strip() for text in page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").all_inner_texts()]
-        if page.locator(ERRORS).count() or all(re.fullmatch(r"\[\d+\]:", number) for number in numbers):
-            return numbers
+    opened, clicked, numbers = time.monotonic(), -30.0, []
+    while numbers != [f"[{n}]:" for n in range(1, cells + 1)]:
+        assert time.monotonic() < opened + SECONDS_TO_RUN, f"still running: {numbers}"
+        assert not page.locator(ERRORS).all_inner_texts()
         if not any(re.search(r"\d", number) for number in numbers) and time.monotonic() - clicked > 30:
-            clicked = _click_run_all(page)
+            page.get_by_role("menuitem", name="Run", exact=True).click()
+            page.get_by_role("menuitem", name="Run All Cells", exact=True).click()
+            clicked = time.monotonic()
         page.wait_for_timeout(500)
-    raise AssertionError(f"still running after {SECONDS_TO_RUN} s: {numbers}")
+        numbers = [text.strip() for text in page.locator(".jp-Notebook .jp-CodeCell .jp-InputPrompt").all_inner_texts()]
 
 
 @pytest.mark.parametrize("number", NOTEBOOKS)
 def test_run_all_in_jupyterlab_ends_without_an_error(number, project, lab, page):
-    name = NOTEBOOKS[number].name
-    code = [c for c in nbformat.read(project / "notebooks" / name, 4).cells if c.cell_type == "code"]
-    # A workspace of its own, or the tabs of the notebook before would open again.
-    page.goto(lab.format(f"lab/workspaces/{number}/tree/notebooks/{name}"))
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     try:
-        numbers = _run_all(page, len(code))
+        _run_all(page, lab, project / "notebooks" / NOTEBOOKS[number].name)
         page.wait_for_timeout(1000)  # the last picture is still being laid out
     finally:
-        page.screenshot(path=SCREENSHOTS / f"{number}_end.png")
+        page.screenshot(path=ROOT / "build" / "browser" / f"{number}_end.png")
     assert not page.locator(ERRORS).all_inner_texts()
-    assert numbers == [f"[{n}]:" for n in range(1, len(code) + 1)]
     pictures = page.locator(".jp-OutputArea-output img").all()
     assert pictures
     assert all(picture.evaluate("image => image.complete && image.naturalWidth > 100") for picture in pictures)
@@ -145,12 +133,9 @@ def test_run_all_in_jupyterlab_ends_without_an_error(number, project, lab, page)
 
 
 def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page, small_set, tmp_path):
-    name = "04_test_personal_songs.ipynb"
     song = tmp_path / "for $1 or $2.mp3"  # between two dollar signs a page may see a formula
     shutil.copy(next((small_set / "songs").glob("*.mp3")), song)
-    code = [cell for cell in nbformat.read(project / "notebooks" / name, 4).cells if cell.cell_type == "code"]
-    page.goto(lab.format(f"lab/workspaces/upload/tree/notebooks/{name}"))
-    _run_all(page, len(code))
+    _run_all(page, lab, project / "notebooks" / NOTEBOOKS["04"].name)
     with page.expect_file_chooser() as chooser:
         page.get_by_role("button", name="Choose a song").click()
     chooser.value.set_files(song)
@@ -160,6 +145,3 @@ def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page,
     assert "training clips most like it" in answer.inner_text()
     assert answer.locator("img").count() == 2
     answer.locator("audio").first.evaluate("player => new Promise(done => { player.oncanplay = done; player.load() })")
-    answer.scroll_into_view_if_needed()
-    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=SCREENSHOTS / "04_upload.png")

@@ -1,59 +1,64 @@
-"""Decoding a set, its cache, tables and splits."""
+"""A data set, Kaggle's, the demo songs or one's own: found or refused, decoded, cached, split, and heard in songs."""
 
+import os
 import shutil
+import time
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import soundfile
+from conftest import SIZES, refused
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from sound_files import tune
 
 import utils
-from genres import datasets
-from genres.common import GENRES, digest
-from genres.datasets import find_dataset
+from genres import datasets, demo_songs, fingerprints, spectrogram
+from genres.audio import SAMPLE_RATE, load_audio
+from genres.common import GENRES, ROOT, digest
+from genres.datasets import clips_with_audio, find_dataset
+from genres.spectrogram import audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 
-def test_one_bad_picture_among_many_is_left_out_and_named(small_set, tmp_path):
+@pytest.fixture
+def copied(small_set, tmp_path) -> datasets.DataSet:
+    """The small demo set in a folder where a test may change its files."""
     shutil.copytree(small_set / "Data", tmp_path / "Data")
-    (tmp_path / "Data/images_original/pop/pop00001.png").write_bytes(b"broken")
-    pictures = utils.read_pictures(find_dataset(tmp_path, tmp_path / "results"))
-    assert len(pictures.table) == 39
-    assert len(pictures.rejected) == 1
-    assert "pop00001.png" in pictures.rejected[0]
+    return find_dataset(tmp_path, tmp_path / "results")
 
 
-def test_the_cache_is_used_until_a_file_changes(small_set, tmp_path, monkeypatch):
-    shutil.copytree(small_set / "Data", tmp_path / "Data")
-    found = find_dataset(tmp_path, tmp_path / "results")
-    first = utils.read_pictures(found)
+def test_the_cache_is_used_until_a_file_changes_and_a_bad_one_is_left_out_and_named(copied, monkeypatch):
+    first = utils.read_pictures(copied)
     reads, original = [], utils.picture_to_matrix
     monkeypatch.setattr(utils, "picture_to_matrix", lambda path: reads.append(path) or original(path))
-    again = utils.read_pictures(found)
+    again = utils.read_pictures(copied)
     assert not reads
     assert np.array_equal(first.matrices, again.matrices)
-    assert first.table.equals(again.table)
-    utils.matrix_to_picture(255 - first.matrices[0]).save(tmp_path / "Data/images_original/rock/rock00000.png")
-    assert not np.array_equal(utils.read_pictures(found).matrices, first.matrices)
+    utils.matrix_to_picture(255 - first.matrices[0]).save(copied.images / "rock" / "rock00000.png")
+    (copied.images / "pop" / "pop00001.png").write_bytes(b"broken")
+    changed = utils.read_pictures(copied)
     assert len(reads) == 40
+    assert len(changed.table) == 39
+    assert not np.array_equal(changed.matrices[-4], first.matrices[-4])
+    (rejected,) = changed.rejected
+    assert "pop00001.png" in rejected
 
 
-def _fake_pictures(sizes: list[int], twins: int, seed: int) -> utils.Pictures:
+def _fake_pictures(sizes: list[int], twins: int = 0, seed: int = 0) -> utils.Pictures:
     generator = np.random.default_rng(seed)
-    genres = [genre for genre, size in zip(GENRES, sizes, strict=True) for _ in range(size)]
-    matrices = generator.integers(0, 256, (len(genres), 4, 5), np.uint8)
-    for _ in range(twins):
-        first, second = generator.integers(0, len(genres), 2)
+    table = pd.DataFrame({"genre": np.repeat(GENRES, sizes)})
+    table.insert(0, "image", [f"{genre}{row:05d}.png" for row, genre in enumerate(table["genre"])])
+    matrices = generator.integers(0, 256, (len(table), 4, 5), np.uint8)
+    for first, second in generator.integers(0, len(table), (twins, 2)):
         matrices[first] = matrices[second]
-    table = pd.DataFrame({"image": [f"{genre}{row:05d}.png" for row, genre in enumerate(genres)], "genre": genres})
     return utils.Pictures(None, table, matrices)
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    sizes=st.lists(st.integers(12, 30), min_size=10, max_size=10), twins=st.integers(0, 8), seed=st.integers(0, 1000)
-)
+@given(sizes=st.lists(st.integers(12, 30), min_size=10, max_size=10), twins=st.integers(0, 8), seed=st.integers(0, 99))
 def test_the_random_split_keeps_its_promises(sizes, twins, seed):
     pictures = _fake_pictures(sizes, twins, seed)
     split = utils.random_split(pictures, seed)
@@ -63,34 +68,204 @@ def test_the_random_split_keeps_its_promises(sizes, twins, seed):
     assert not set(groups[split.train]) & set(groups[split.validation])
     assert set(pictures.labels[split.validation]) == set(range(10))
     assert len(split.validation) / len(everything) == pytest.approx(0.3, abs=0.06)
-    assert np.array_equal(utils.random_split(pictures, seed).train, split.train)
+    again = utils.random_split(pictures, np.int64(seed), np.float64(0.3))  # numbers of numpy are numbers, too
+    assert np.array_equal(again.train, split.train)
 
 
-def test_a_split_is_read_back_as_written(pictures, tmp_path):
-    split = utils.random_split(pictures, seed=3)
-    datasets.write_split(pictures.table, split, tmp_path)
-    stored = datasets.read_split(pictures.table, tmp_path)
-    assert np.array_equal(stored.train, split.train)
-    assert np.array_equal(stored.validation, split.validation)
-    assert list(pd.read_csv(tmp_path / "names.csv").columns) == ["image", "genre"]
+BAD_SPLITS = [(0, share, "validation share") for share in (30, 0, 1, "0.3", None, float("nan"))]
+BAD_SPLITS += [(seed, 0.3, "seed") for seed in ("abc", -1, 0.5, None, 2**32)]
+BAD_SPLITS += [(0, share, f"{share} leaves a genre out") for share in (0.05, 0.95)]
+
+
+@pytest.mark.parametrize(("seed", "share", "words"), BAD_SPLITS)
+def test_a_seed_or_a_share_that_is_none_or_leaves_a_genre_out_is_named(seed, share, words):
+    with refused(words):
+        utils.random_split(_fake_pictures([4] * 10), seed, share)
+
+
+PUBLISHED = {
+    "random": "e68b4be96c77e2dc",
+    "fault_filtered": "389b24e9f5ea1813",
+    "fold-1": "6fda0484f7f5dee4",
+    "fold-2": "0734421d58c1b2a3",
+    "fold-3": "82b9ce49e640c4bd",
+}
 
 
 def test_the_splits_of_the_real_set_are_the_published_ones(gtzan, tmp_path):
     pictures = utils.read_pictures(find_dataset(gtzan, tmp_path))
-    names = ("random", "fault_filtered", "fold-1", "fold-2", "fold-3")
-    splits = {name: utils.protocol_split(pictures, name, 0) for name in names}
-    fault_filtered = splits["fault_filtered"]
-    assert (len(fault_filtered.train), len(fault_filtered.validation), len(fault_filtered.test)) == (442, 197, 290)
-    assert sum(len(splits[name].test) for name in names[2:]) == 948 - 1  # jazz00054 has no picture
-    artists = pictures.tracks["artist_group"].where(pictures.tracks["artist_group"] != "", pictures.table["image"])
-    assert all(not set(artists[splits[n].train]) & set(artists[splits[n].test]) for n in names[2:])
     assert len(datasets.twin_table(pictures.table, pictures.matrices)) == 14
-    assert {name: digest(split.train, split.validation, split.test) for name, split in splits.items()} == {
-        "random": "e68b4be96c77e2dc",
-        "fault_filtered": "389b24e9f5ea1813",
-        "fold-1": "6fda0484f7f5dee4",
-        "fold-2": "0734421d58c1b2a3",
-        "fold-3": "82b9ce49e640c4bd",
-    }
-    paths = sorted(pictures.dataset.images.glob("*/*0007*.png"))
-    assert np.mean([np.array(Image.open(path).convert("L")).mean() for path in paths]) == pytest.approx(119.1, abs=1.5)
+    splits = {name: utils.protocol_split(pictures, name, 0) for name in PUBLISHED}
+    assert {name: digest(*split.parts.values()) for name, split in splits.items()} == PUBLISHED
+
+
+@pytest.fixture(scope="module")
+def demo(pictures):
+    """Sounds of the small demo set with their pictures' names, and the fingerprints of all its pictures."""
+    pairs = [(audio, picture.name) for audio, picture in clips_with_audio(pictures.dataset)]
+    return pairs, fingerprints.make_fingerprints(pictures.matrices, pictures.table["image"].to_numpy(str))
+
+
+def test_buried_clips_are_found_and_no_others(demo):
+    trial = fingerprints.measure_search(demo[0], {}, demo[1], count=6, seed=0)
+    assert trial["found"].mean() >= 0.8
+    assert trial["error"].max() < 0.2
+    assert trial["foreign"].sum() == 0
+
+
+def test_most_of_a_clip_at_the_begin_of_a_song_is_found(demo):
+    pairs, prints = demo
+    most, rest = load_audio(pairs[0][0])[spectrogram.CLIP_SAMPLES * 3 // 10 :], load_audio(pairs[4][0])
+    song = np.concatenate([most, rest * most.std() / rest.std()])
+    found = {match.image: match.start for match in fingerprints.find_clips(spectrogram.mel_power(song), prints)}
+    assert found[pairs[0][1]] == pytest.approx(-9, abs=0.2)
+
+
+def test_the_shipped_fingerprints_are_those_of_the_pictures(gtzan, tmp_path):
+    pictures, shipped = utils.read_pictures(find_dataset(gtzan, tmp_path)), fingerprints.read_fingerprints()
+    assert shipped.images.tolist() == pictures.table["image"].tolist()
+    assert np.array_equal(shipped.codes[::50], fingerprints.fingerprint_codes(pictures.matrices[::50]))
+
+
+def _pictures(folder: Path, file: str = "{}.{:03d}.png", name=str) -> Path:
+    """Ten folders of four different pictures in the Kaggle style, which are not GTZAN's."""
+    generator = np.random.default_rng(0)
+    for genre in GENRES:
+        (folder / name(genre)).mkdir(parents=True)
+        for number in range(4):
+            matrix = np.resize(generator.integers(0, 256, 100, np.uint8), (utils.MEL_BINS, utils.COLUMNS))
+            matrix_to_picture(matrix).save(folder / name(genre) / file.format(genre, number))
+    return folder
+
+
+# Kaggle's names do not make it GTZAN; 001.png in each folder; what copying leaves behind; and capitals.
+@pytest.mark.parametrize("file", ["{}{:05d}.png", "{1:03d}.png", "{}{:05d} (1).png", "{} copy {}.PNG"])
+def test_ten_folders_of_one_s_own_pictures_train_under_their_own_name(tmp_path, file):
+    folder = _pictures(tmp_path / "My music", file, str.title if file.endswith("PNG") else str)
+    assert find_dataset(folder).results == ROOT / "data" / "my_music" / "run"
+    dataset = find_dataset(folder, tmp_path / "results")
+    assert (dataset.label, dataset.figures) == ("own set 'my_music'", tmp_path / "results" / "figures")
+    pictures = utils.read_pictures(dataset)
+    assert not pictures.rejected
+    assert pictures.table["image"].is_unique
+    assert pictures.table["genre"].tolist() == [genre for genre in GENRES for _ in range(4)]
+    assert len(utils.random_split(pictures, 0).validation) == 12
+    assert pictures.artists is None
+    with refused("needs the artists"):
+        utils.protocol_split(pictures, "fault_filtered", 0)
+
+
+def test_gtzan_is_known_by_its_pictures_and_not_by_its_name(gtzan, tmp_path):
+    assert find_dataset(_pictures(tmp_path / "gtzan")).results == ROOT / "data" / "own_gtzan" / "run"
+    (tmp_path / "other name").symlink_to(gtzan, target_is_directory=True)
+    assert find_dataset(tmp_path / "other name").name == "gtzan"
+
+
+def test_ten_folders_of_sound_are_drawn_and_what_is_left_out_is_said(tmp_path, capsys):
+    for number, genre in enumerate(GENRES):
+        (tmp_path / "set" / genre.upper()).mkdir(parents=True)
+        soundfile.write(tmp_path / "set" / genre.upper() / f"{number}.wav", tune(4 + number), 22_050)
+    (tmp_path / "set" / "BLUES" / "bad.mp3").write_bytes(b"no sound")
+    (tmp_path / "set" / "ROCK" / ".DS_Store").touch()
+    dataset = find_dataset(tmp_path / "set", tmp_path / "results")
+    assert "bad.mp3" in capsys.readouterr().out
+    assert len(utils.read_pictures(dataset).table) == 10
+    assert sum(picture.is_file() for _, picture in clips_with_audio(dataset)) == 10
+    (tmp_path / "set" / "BLUES" / "0.wav").unlink()
+    with refused(r"genre blues .*bad\.mp3"):
+        find_dataset(tmp_path / "set", tmp_path / "results")
+
+
+@pytest.mark.parametrize("inside", ["", "Data", "Data/images_original"])
+def test_the_set_is_found_from_any_of_its_folders_also_through_links_that_lead_back(small_set, tmp_path, inside):
+    (tmp_path / "home" / "__MACOSX" / "images_original").mkdir(parents=True)
+    (tmp_path / "home" / "Data").symlink_to(small_set / "Data", target_is_directory=True)
+    (tmp_path / "home" / "demo.json").symlink_to(small_set / "demo.json")
+    (tmp_path / "home" / "a loop").symlink_to(tmp_path, target_is_directory=True)
+    (tmp_path / "home" / "itself").symlink_to(tmp_path / "home" / "itself")
+    found = find_dataset(tmp_path / "home" / inside)
+    assert found.images.resolve() == small_set / "Data" / "images_original"
+    assert (found.name, found.label) == ("demo", "demo songs")
+
+
+@pytest.mark.parametrize("folder", ["1999", "it's a set", "~/música", "./5 sets"])
+def test_a_folder_means_what_was_typed_also_in_the_environment(small_set, home, folder, monkeypatch):
+    monkeypatch.setenv("PWD", str(home))
+    monkeypatch.chdir(home)
+    (home / Path(folder).name).symlink_to(small_set, target_is_directory=True)
+    expected = home / Path(folder).name / "Data" / "images_original"
+    assert find_dataset(folder).images == expected
+    monkeypatch.setenv("GTZAN", folder)
+    monkeypatch.chdir(ROOT / "notebooks")  # as a kernel does
+    assert os.path.normpath(find_dataset().images) == str(expected)
+
+
+def _jpeg(images):
+    for path in images.glob("*/*.png"):
+        Image.open(path).convert("RGB").save(path.with_suffix(".jpg"))
+        path.unlink()
+
+
+UNUSABLE = {
+    "jazz are missing or empty": lambda images: [path.unlink() for path in (images / "jazz").iterdir()],
+    "genre jazz": lambda images: [path.rename(path.with_name(f".{path.name}")) for path in (images / "jazz").iterdir()],
+    "metal, pop, reggae, rock are missing": lambda images: [shutil.rmtree(images / genre) for genre in GENRES[6:]],
+    "there are also polka": lambda images: shutil.copytree(images / "rock", images / "polka"),
+    "is JPEG, which loses the levels of a spectrogram: take the PNG pictures": _jpeg,
+    "No folders of genres": lambda images: images.parent.rename(images.parent.with_name(".unfinished")),
+    "does not exist": lambda images: shutil.rmtree(images.parents[1]),
+}
+
+
+@pytest.mark.parametrize("sentence", UNUSABLE)
+def test_a_set_that_cannot_be_used_gets_one_sentence(copied, tmp_path, sentence):
+    UNUSABLE[sentence](copied.images)
+    with refused(sentence):
+        utils.read_pictures(find_dataset(tmp_path, tmp_path / "results"))
+    with refused("unpack it first"):
+        find_dataset(tmp_path / "archive.zip")
+
+
+def test_a_seed_gives_the_same_song_and_another_seed_another():
+    first, again, other = (demo_songs.song("jazz", seed, 3.0) for seed in (1, 1, 2))
+    assert np.array_equal(first, again) and not np.array_equal(first, other)
+
+
+def test_the_set_has_gtzan_layout(small_set):
+    for genre in GENRES:
+        picture = small_set / "Data" / "images_original" / genre / f"{genre}00000.png"
+        samples = load_audio(small_set / "Data" / "genres_original" / genre / f"{genre}.00000.wav")
+        assert len(samples) == round(spectrogram.CLIP_SECONDS * SAMPLE_RATE)
+        assert 0.5 < np.abs(samples).max() <= 1
+        assert np.sqrt(np.mean(samples**2)) > 0.01
+        difference = picture_to_matrix(picture) != audio_to_matrix(samples)
+        assert difference.mean() < 0.05  # the WAV is rounded to 16 bit
+    assert utils.find_dataset(small_set).name == "demo"
+
+
+def test_the_songs_can_be_read_and_do_not_tell_their_genre(small_set):
+    table = pd.read_csv(small_set / "songs" / "songs.csv")
+    assert list(table.columns) == ["file", "title", "genre"]
+    assert sorted(table["genre"]) == sorted(GENRES)
+    assert table["title"].is_unique
+    assert {name.rsplit(".")[-1] for name in table["file"]} == set(demo_songs.FORMATS)
+    for file, genre in zip(table["file"], table["genre"], strict=True):
+        samples, rate = soundfile.read(small_set / "songs" / file)
+        assert 31.9 < len(samples) / rate < 40.2
+        assert np.abs(samples).max() > 0.3
+        assert genre not in file
+
+
+def test_a_finished_set_is_left_alone(small_set):
+    picture = next(small_set.glob("Data/images_original/*/*.png"))
+    before, start = picture.stat().st_mtime_ns, time.perf_counter()
+    demo_songs.make_demo_set(small_set, **SIZES, progress=False)
+    assert time.perf_counter() - start < 0.2
+    assert picture.stat().st_mtime_ns == before
+
+
+def test_an_unknown_genre_and_sizes_of_nothing_are_refused(tmp_path):
+    with refused("polka"):
+        demo_songs.song("polka", 0, 5)
+    with refused("at least one"):
+        demo_songs.make_demo_set(tmp_path, clips_per_genre=0)

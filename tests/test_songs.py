@@ -1,37 +1,79 @@
-"""What the model says of songs: answers, doubt, matches, scores and the table."""
+"""What the model says of songs, as sound or as pictures of a web tool, and how notebook 04 shows it."""
 
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import joblib
 import numpy as np
+import pandas as pd
 import pytest
-from test_library import Constant
+import soundfile
+from conftest import SHARED, refused
+from PIL import Image, ImageOps
+from sound_files import tune
 
 import utils
-from genres.common import GENRES, ROOT, InputError
-from genres.fingerprints import Match
-from genres.song_files import Song
+from genres import library, plots, songs, texture
+from genres.common import GENRES, ROOT
+from genres.fingerprints import Fingerprints, Match
+from genres.song_files import Song, find_songs
 from genres.songs import SongResult, classify_songs, score_sentence, score_songs, song_table
-from genres.spectrogram import audio_to_matrix, picture_to_matrix
+from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, audio_to_matrix, picture_to_matrix
+from genres.web_pictures import read_song_picture, web_windows
 
 SAMPLE = ROOT / "data_samples" / "metal00002.png"
-SAYS_ROCK = np.full((2, 10), 0.07) + 0.3 * np.eye(10)[[9, 9]]
+MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np.uint8)
+IMAGES = np.array([f"{GENRES[k % 10]}{k:05d}.png" for k in range(40)])
+PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292))
+MATCH = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
+ASKED = []  # that a model was loaded, and of how many windows each song asked it
 
 
-def _result(genre: str | None = None, unsure_below: float = 0.3, **more) -> SongResult:
-    song = Song(SAMPLE, "a title", genre)
-    return SongResult(song, starts=np.arange(2) * 15.0, windows=SAYS_ROCK, unsure_below=unsure_below, **more)
+def constant_model() -> SimpleNamespace:
+    """Stands in for a model: says rock for everything."""
+    ASKED.append("loaded")
+    picture = SimpleNamespace(unsure_below=0.3, probabilities=lambda views: 0.05 + 0.5 * views["texture"])
+    rock = np.eye(10)[[GENRES.index("rock")]]
+    return SimpleNamespace(
+        picture=picture,
+        ensemble=lambda views: picture,
+        views=lambda matrices, heard=None: ASKED.append(len(matrices)) or {"texture": rock.repeat(len(matrices), 0)},
+        is_unfamiliar=lambda matrices: False,
+        web=None,
+        ear=None,
+    )
+
+
+def answered(title: str = "a", answer: str = "rock", confidence: float = 0.5, label: str | None = None, **more):
+    """A song with an answer of so much confidence in both of its windows; `more` are other fields of its result."""
+    windows = np.full((2, 10), (1 - confidence) / 9)
+    windows[:, GENRES.index(answer)] = confidence
+    views = {"cnn": np.log(windows), "texture": np.log(windows), "ear": np.log(windows[:1])}
+    given = {"starts": np.array([0.0, 15.0]), "views": views, "unsure_below": 0.4, "seconds": 45.0}
+    given |= {"matrices": MATRICES[:2], "overview": MATRICES[0]}
+    return SongResult(Song(Path(f"{title}.mp3"), title, label), windows=windows, **given | more)
+
+
+WEB = {"kind": "web", "matrices": None, "views": {}}
 
 
 def test_a_doubtful_answer_is_called_unsure_with_its_reason():
-    certain, doubtful, foreign = _result(), _result(unsure_below=0.5), _result(unfamiliar=True)
-    assert [result.sure for result in (certain, doubtful, foreign)] == [True, False, False]
+    certain, doubtful, foreign = answered(), answered(confidence=0.3), answered(unfamiliar=True)
+    web = answered(confidence=0.99, **WEB)
+    assert [result.sure for result in (certain, doubtful, foreign, web)] == [True, False, False, False]
     assert "unsure, perhaps rock" in repr(doubtful)
-    assert "unsure: below 50%" in doubtful.remarks
+    assert "unsure: below 40%" in doubtful.remarks
     assert "unlike the training data" in foreign.remarks
+    assert "give the sound" in web.remarks
     assert song_table([doubtful, certain])["answer"].tolist() == ["unsure (rock)", "rock"]
 
 
 def test_songs_of_the_training_set_are_shown_and_not_scored():
-    match = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
-    results = [_result("rock"), _result("pop", unsure_below=0.5), _result("rock", match=match), _result()]
+    in_training = answered(label="rock", match=MATCH)
+    results = [answered(label="rock"), answered(label="pop", confidence=0.3), in_training, answered()]
     score = score_songs(results)
     assert score["total"] == 2
     assert (score["correct"], score["answered"], score["answered_correct"], score["in_training"]) == (1, 1, 1, 1)
@@ -42,59 +84,175 @@ def test_songs_of_the_training_set_are_shown_and_not_scored():
     assert "in the training set: Band, Title, from 12 s" in table["note"][2]
 
 
-def test_a_song_that_cannot_be_used_gets_a_sentence_and_the_others_an_answer(small_set, tmp_path):
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
-    songs = [
-        Song(tmp_path / "broken.png", "broken"),
-        Song(tmp_path / "gone.mp3", "gone"),
-        Song(SAMPLE, "sample", "metal"),
-    ]
-    broken, gone, sample = classify_songs(songs, Constant(), squeeze=True)
-    for result, name in ((broken, "broken.png"), (gone, "gone.mp3")):
-        assert result.genre is None
-        assert result.right is None
-        assert name in result.song.note
-        assert "\n" not in result.song.note
-    assert (sample.genre, sample.kind, sample.right) == ("rock", "kaggle", False)
-    assert sample.squeezed.shape == (10,)
-    assert score_songs([broken, gone, sample])["total"] == 1
-
-
-def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set):
-    song = sorted((small_set / "songs").glob("*.[!c]*"))[0]
-    result = utils.classify_song(song)
-    assert result.genre in GENRES
+def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set, home):
+    shutil.copy(next((small_set / "songs").glob("*.mp3")), home / "song.mp3")
+    result = utils.classify_song("~/song.mp3")
     assert result.genre in repr(result)
     assert result.probabilities.sum() == pytest.approx(1, abs=1e-5)
     assert len(result.windows) == len(result.starts) == len(result.matrices)
     assert result.match is None
-    with pytest.raises(InputError, match=r"gone\.mp3"):
+    with refused(r"gone\.mp3"):
         utils.classify_song(small_set / "gone.mp3")
 
 
-@pytest.mark.parametrize("sound", ["white noise", "a tone", "clicks"])
-def test_what_is_no_music_is_out_of_distribution(sound):
+def test_what_is_no_music_is_out_of_distribution_and_music_is_not():
     time = np.arange(30 * 22_050) / 22_050
-    samples = {
-        "white noise": np.random.default_rng(0).normal(0, 0.1, len(time)),
-        "a tone": 0.3 * np.sin(2 * np.pi * 440 * time),
-        "clicks": (np.arange(len(time)) % 11_025 == 0) * 0.9,
-    }[sound]
-    model = utils.shipped_model()
-    assert model.is_unfamiliar(audio_to_matrix(samples.astype(np.float32))[None])
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), (np.arange(len(time)) % 11_025 == 0) * 0.9]
     music = [picture_to_matrix(path) for path in sorted((ROOT / "data_samples").glob("*.png"))]
-    assert not any(model.is_unfamiliar(matrix[None]) for matrix in music)
+    matrices = [*(audio_to_matrix(samples.astype(np.float32)) for samples in foreign), *music]
+    unfamiliar = [utils.shipped_model().is_unfamiliar(matrix[None]) for matrix in matrices]
+    assert unfamiliar == [True] * 3 + [False] * len(music)
 
 
 def test_where_the_network_looks_is_what_its_answer_hangs_on():
     matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().network
     heat = utils.grad_cam(network, matrix[None], "metal")[0]
-    assert heat.shape == matrix.shape
-    assert heat.min() >= 0
-    assert heat.max() == pytest.approx(1)
+    assert (heat.shape, heat.min() >= 0, heat.max()) == (matrix.shape, True, pytest.approx(1))
     order, left = np.argsort(heat, axis=None), []
     for cells in (order[: len(order) // 4], order[-len(order) // 4 :]):
         blanked = matrix.copy()
         blanked.flat[cells] = int(matrix.mean())
         left.append(utils.predict(network, blanked[None])[0, GENRES.index("metal")])
     assert left[1] < left[0], "blanking what is hot must cost metal more than blanking what is cold"
+
+
+def test_the_table_marks_right_and_wrong_and_shows_a_title_never_as_code_or_a_formula():
+    bad = SongResult(Song(Path("bad.mp3"), "bad", "jazz", "'bad.mp3' cannot be read"))
+    right, wrong = answered("<i>Ba$$in</i>", label="rock"), answered(answer="pop", confidence=0.3, label="rock")
+    table = plots.answer_table([right, wrong, bad, answered(label="rock", match=MATCH)])
+    html = plots.page("<b>$a$</b>", table).data
+    assert html.count("✓") == html.count("✗") == 1
+    for words in ("unsure (pop)", "below 40%", "no answer", "cannot be read", "in the training set: Band, Title"):
+        assert words in html
+    assert "<i>Ba" not in html
+    assert "&lt;b&gt;" in html
+    assert html.count("mathjax_ignore") == 2
+
+
+def test_the_nearest_training_clip_of_a_training_clip_is_itself():
+    model = SimpleNamespace(familiarity=texture.fit_familiarity(MATRICES, IMAGES))
+    near = songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, PRINTS)
+    assert (len(near), near["image"][0], near["genre"][0]) == (3, IMAGES[7], GENRES[7])
+    assert near["distance"].is_monotonic_increasing
+    other_set = replace(PRINTS, images=IMAGES[:5])
+    assert songs.nearest_clips(answered(), model, other_set).empty
+    assert songs.nearest_clips(answered(**WEB), model, PRINTS).empty
+
+
+def test_the_search_says_what_was_looked_for():
+    web = answered(match=Match("pop00001.png", "Blondie", "B"), **WEB)
+    table = songs.match_table([answered(), web], replace(PRINTS, tracks=pd.DataFrame()))
+    assert table["looked for by"].tolist() == ["sound and title", "title"]
+    assert table["in the training set"].tolist() == ["not found", "yes: Blondie, B, by its title"]
+    assert songs.match_table([web], PRINTS)["looked for by"].tolist() == ["nothing"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Ten short songs, three that are none, and a picture."""
+    for number in range(10):
+        soundfile.write(tmp_path / f"{number} Ёлка 祭り (rock).wav", tune(3 + number / 10), 22_050)
+    (tmp_path / "bad (pop).mp3").write_bytes(b"no sound at all")
+    (tmp_path / "empty.mp3").touch()
+    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
+    shutil.copy(SAMPLE, tmp_path / "sample (metal).png")
+    library._model.cache_clear()
+    ASKED.clear()
+    with joblib.parallel_config(backend="threading", n_jobs=2):  # so that the test sees what was asked
+        yield tmp_path
+
+
+def test_every_song_has_a_row_and_a_bad_one_says_why(folder):
+    path = folder / "results" / "songs.csv"
+    library.classify_library(find_songs(folder), path, constant_model)
+    rows = pd.read_csv(path, dtype=str).set_index("song")
+    assert len(rows) == 14
+    for song, name in (("bad", "bad (pop).mp3"), ("empty", "empty.mp3"), ("broken", "broken.png")):
+        assert name in rows.loc[song, "note"]
+    columns = ["kind", "label", "answer", "right", "windows"]
+    assert rows.loc["3 Ёлка 祭り", columns].tolist() == ["sound", "rock", "rock", "✓", "1"]
+    assert rows.loc["sample", columns].tolist() == ["kaggle", "metal", "rock", "✗", "1"]
+    assert "10 of 11 songs right" in library.summary(path)
+    assert ASKED.count("loaded") <= 2, "once in each worker"
+
+
+def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder):
+    path, listed = folder / "results" / "songs.csv", find_songs(folder)
+    library.classify_library(listed[:6], path, constant_model)
+    path.write_bytes(path.read_bytes()[:-20])  # killed in the middle of a line
+    library.classify_library(listed, path, constant_model)
+    assert sorted(pd.read_csv(path)["file"]) == sorted(str(song.path) for song in listed)
+    before = path.read_bytes()
+    ASKED.clear()
+    library.classify_library(listed, path, constant_model)
+    assert not ASKED
+    assert path.read_bytes() == before
+    soundfile.write(listed[0].path, tune(5), 22_050)
+    library.classify_library(listed, path, constant_model)
+    assert ASKED == [1]
+    assert len(pd.read_csv(path)) == 14
+
+
+RATE = 44_100
+
+
+def _draw_with_ffmpeg(path, samples, **options):
+    """Draw samples at 44 100 Hz as showspectrumpic does, made smaller to 432 x 288 as the user's pictures are."""
+    sound = path.with_suffix(".wav")
+    soundfile.write(sound, samples, RATE)
+    settings = {"s": "864x512", "legend": "0", "scale": "lin", "color": "intensity"} | options
+    with av.open(str(sound)) as container:
+        stream = container.streams.audio[0]
+        graph = av.filter.Graph()
+        source = graph.add_abuffer(template=stream)
+        draw = graph.add("showspectrumpic", ":".join(f"{name}={value}" for name, value in settings.items()))
+        colours, sink = graph.add("format", "pix_fmts=rgb24"), graph.add("buffersink")
+        for first, second in ((source, draw), (draw, colours), (colours, sink)):
+            first.link_to(second)
+        graph.configure()
+        for frame in container.decode(stream):
+            graph.push(frame)
+        graph.push(None)
+        picture = graph.pull().to_ndarray()
+    sound.unlink()
+    Image.fromarray(picture).resize((432, 288), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+TIME = np.arange(120 * RATE) / RATE
+SONG = sum(0.14 * np.sin(2 * np.pi * hertz * TIME) for hertz in np.arange(100, 1600, 250)) * np.exp(-TIME % 1)
+
+
+def test_the_tool_is_recognised_and_read(tmp_path):
+    path = _draw_with_ffmpeg(tmp_path / "song.png", SONG)
+    picture = read_song_picture(path)
+    assert (picture.kind, picture.squeezed.shape) == ("web", (MEL_BINS, COLUMNS))
+    assert picture.matrix.shape[0] == MEL_BINS
+    assert 400 <= picture.matrix.shape[1] <= 432
+    assert web_windows(picture.matrix).shape[1:] == (MEL_BINS, 54)
+
+
+def test_a_tone_is_read_where_it_is(tmp_path):
+    path = _draw_with_ffmpeg(tmp_path / "tone.png", SONG + 0.1 * np.sin(2 * np.pi * 3000 * TIME))
+    levels = read_song_picture(path).matrix.mean(axis=1)
+    high = MEL_CENTRES > 2000
+    assert MEL_CENTRES[high][levels[high].argmax()] == pytest.approx(3000, abs=120)
+
+
+def test_the_user_s_own_pictures_are_read_and_answered():
+    if not (SHARED / "personal_songs").is_dir():
+        pytest.skip("no pictures of the user's songs here")
+    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model(), squeeze=True)
+    assert len(results) == 10
+    assert all(result.genre in GENRES for result in results)
+    assert all(len(result.windows) >= 8 for result in results)
+
+
+@pytest.mark.parametrize("scale", ["cbrt", "log", "upside down"])
+def test_another_scale_is_refused(scale, tmp_path):
+    path = _draw_with_ffmpeg(tmp_path / "song.png", SONG, scale="lin" if scale == "upside down" else scale)
+    if scale == "upside down":
+        ImageOps.flip(Image.open(path)).save(path)
+    with refused(r"song\.png"):
+        read_song_picture(path)
