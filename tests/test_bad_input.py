@@ -125,6 +125,7 @@ READERS = [
     ("songs.csv", lambda path: find_songs(path.parent), LABELS),
     ("metrics.json", lambda path: runs.update_metrics(path, more=1), ANYWHERE | METRICS),
     ("prints.npz", read_fingerprints, ANYWHERE),
+    ("ear.npz", ear.read_heard, ANYWHERE),
     ("weights.npz", ear.read_network, ANYWHERE | WEIGHTS),
     ("model.pt", utils.load_model, ANYWHERE | MODEL),
 ]

@@ -18,6 +18,7 @@ from sound_files import tune
 import utils
 from genres import library, plots, songs, texture
 from genres.common import GENRES, ROOT
+from genres.ear import EarHead
 from genres.fingerprints import Fingerprints, Match
 from genres.song_files import Song, find_songs
 from genres.songs import SongResult, classify_songs, score_sentence, score_songs, song_table
@@ -138,6 +139,14 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself():
     other_set = replace(PRINTS, images=IMAGES[:5])
     assert songs.nearest_clips(answered(), model, other_set).empty
     assert songs.nearest_clips(answered(**WEB), model, PRINTS).empty
+
+
+def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
+    heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    prints = replace(PRINTS, heard=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
+    model = SimpleNamespace(ear=EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10)))
+    near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
+    assert (len(near), near["image"][0], near["distance"][0]) == (3, IMAGES[3], 0)
 
 
 def test_the_search_says_what_was_looked_for():

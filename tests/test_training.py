@@ -52,6 +52,17 @@ def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     assert "validation" not in utils.train_network(_network(), pictures, everything, replace(recipe, epochs=1), 1)
 
 
+@pytest.mark.parametrize("teach", [utils.texture_targets, utils.ear_targets])
+def test_a_teacher_asks_for_more_and_the_answer_stays_ten_logits(teach, pictures, dataset):
+    heard = np.random.default_rng(0).normal(size=(len(pictures.table), 803))
+    taught = replace(pictures, dataset=dataset)
+    vars(taught)["heard"] = heard  # in place of listening to the clips
+    split = utils.random_split(taught, 0)
+    assert np.allclose(teach(taught, split.train, 8).var(axis=0), 1, atol=0.1)
+    run = utils.run_network(taught, split, 0, replace(QUICK, epochs=1, teacher=8), teach.__name__, teach=teach)
+    assert run.logits["validation"].shape == (len(split.validation), 10)
+
+
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_settings(pictures, tmp_path, monkeypatch):
     split, checkpoint = utils.random_split(pictures, 0), tmp_path / "run.pt"
     straight, resumed = _network(), _network(seed=9)
