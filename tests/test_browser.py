@@ -15,6 +15,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from conftest import ROOT
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 from genres.common import GENRES
@@ -37,7 +38,7 @@ def project(small_set, tmp_path_factory) -> Path:
     ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "run", "cache", "images_original", "genres_original")
     shutil.copytree(ROOT, copy, ignore=ignored)
     for number, path in NOTEBOOKS.items():
-        notebook = nbformat.read(path, 4)
+        notebook = load_notebook_node(str(path))
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
