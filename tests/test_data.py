@@ -2,8 +2,10 @@
 
 import os
 import shutil
+import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -269,3 +271,13 @@ def test_an_unknown_genre_and_sizes_of_nothing_are_refused(tmp_path):
         demo_songs.song("polka", 0, 5)
     with refused("at least one"):
         demo_songs.make_demo_set(tmp_path, clips_per_genre=0)
+
+
+def test_a_download_that_fails_tells_the_cause(monkeypatch, tmp_path):
+    def damaged(*_, **__):
+        raise ValueError("kaggle.json holds no key")
+
+    monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=damaged))
+    monkeypatch.setattr(datasets, "ROOT", tmp_path)
+    with refused("kaggle.json holds no key"):
+        datasets.download_gtzan()

@@ -93,6 +93,15 @@ def test_a_committed_notebook_can_be_read_by_a_student(path):
     assert numbers <= RECIPE, "a text must not say a number that a new run could change"
 
 
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_opened_alone_says_where_it_belongs(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "utils.py").write_text("")  # another project's
+    source = next(cell.source for cell in nbformat.read(path, 4).cells if "sys.path.insert" in cell.source)
+    with pytest.raises(AssertionError, match="Open this notebook inside the project's folder"):
+        exec(source, {})
+
+
 def test_the_band_to_hear_plays_what_notebook_00_plays():
     heard = load_audio(ROOT / "data_samples" / "demo_band.mp3")
     blues = demo_songs.song("blues", seed=2009, seconds=12)[: 3 * SAMPLE_RATE]
