@@ -155,8 +155,8 @@ FIGURES = {
 WORDS = ("architecture", "results", "views", "ablation", "feature_maps", "answers", "tags")  # their ticks are words
 
 
-# But for what seaborn asks of matplotlib, which is not ours.
-without_warnings = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning")
+# But for what seaborn asks of matplotlib, and the sockets of a kernel that ran before, which are not ours.
+without_warnings = pytest.mark.filterwarnings("error", "ignore::DeprecationWarning", "ignore::ResourceWarning")
 
 
 @pytest.fixture(autouse=True)
