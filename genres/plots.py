@@ -266,7 +266,7 @@ def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
     order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
     figure, axes = _subplots(title, (9, 0.4 * len(order) + 1.4))
     sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
-    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=0.15, ax=axes)
+    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=False, ax=axes)
     axes.set(xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.4)
     return figure
