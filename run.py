@@ -69,7 +69,7 @@ def execute(number: str, target: Path, parameters: dict, place: int = 0) -> None
         papermill.execute_notebook(
             NOTEBOOKS[number], target, parameters, cwd=NOTEBOOKS[number].parent,
             progress_bar={"desc": name, "bar_format": form, "position": place, "disable": None},
-            extra_arguments=["--log-level=ERROR"],  # not: no encryption on 127.0.0.1
+            extra_arguments=["--log-level=CRITICAL"],  # not: no encryption on 127.0.0.1; a kernel was told to end
         )  # fmt: skip
     except PapermillExecutionError as error:
         said = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
