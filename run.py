@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 # Set before a library starts a thread or a kernel. glibc gives each large tensor back to the system and asks for it
@@ -173,8 +174,8 @@ def without_parameters(notebook):
 
 def songs(paths: Sequence[str], model: str, output: str, table_only: bool) -> None:
     """Classify songs with the shipped model, or another: a table, and for up to 100 of them notebook 04."""
-    import utils
-    from genres import library
+    import papermill  # noqa: F401 (before the thread below, so that no two load the same)
+
     from genres.common import InputError, absolute
     from genres.song_files import find_songs
 
@@ -183,6 +184,9 @@ def songs(paths: Sequence[str], model: str, output: str, table_only: bool) -> No
     folder = absolute(output) if output else ROOT / "data" / "songs_run"
     found = find_songs(*as_typed(paths))
     if table_only or len(found) > MANY_SONGS:
+        import utils
+        from genres import library
+
         load = partial(utils.load_model, absolute(model)) if model else utils.load_model
         library.classify_library(found, folder / "songs.csv", load)
         print(f"The table: {shown(folder / 'songs.csv')}")
@@ -190,8 +194,10 @@ def songs(paths: Sequence[str], model: str, output: str, table_only: bool) -> No
     given = {"songs_folder": as_typed(paths), "output_folder": str(folder), "songs_only": True}
     target = folder / "executed" / NOTEBOOKS["04"].name
     os.environ["GENRES_PAGE"] = str(target.parent)  # players point from there
-    execute("04", target, given | {"model_path": str(absolute(model)) if model else ""})
-    print(library.summary(folder / "songs.csv"))
+    with ThreadPoolExecutor() as pool:
+        loading = pool.submit(import_module, "genres.library")  # takes seconds, in which the notebook works
+        execute("04", target, given | {"model_path": str(absolute(model)) if model else ""})
+    print(loading.result().summary(folder / "songs.csv"))
     print(f"\nThe notebook: {shown(target)}\nThe table:    {shown(folder / 'songs.csv')}")
     print(f"Figures:      {shown(folder / 'figures')}")
 

@@ -273,15 +273,14 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
     clips that the model has learned.
     """
     columns = ["image", "genre", "artist", "title", "distance"]
-    images = prints.images.tolist()
+    images, familiar = prints.images.tolist(), model.familiarity
+    if result.matrices is None or familiar is None or len(familiar.points) != len(images):
+        return pd.DataFrame(columns=columns)
+    clips, song = familiar.points, familiar.place(result.matrices)
     if result.heard is not None and prints.heard:
         images = [image for image in images if image in prints.heard]
         clips = model.ear.standardised(np.stack([prints.heard[image] for image in images]))
         song = model.ear.standardised(result.heard)
-    elif result.matrices is not None and model.familiarity and len(model.familiarity.points) == len(images):
-        clips, song = model.familiarity.points, model.familiarity.place(result.matrices)
-    else:
-        return pd.DataFrame(columns=columns)
     distances = cdist(song, clips).mean(axis=0) / np.sqrt(clips.shape[1])
     rows = []
     for row in np.argsort(distances)[:count]:

@@ -37,10 +37,10 @@ def _written(path, samples, rate=RATE, **options) -> bytes:
     return path.read_bytes()
 
 
-def _flac(path) -> bytes:
-    """A FLAC file whose header does not say how many samples it holds."""
+def _flac(path, total: int = 0) -> bytes:
+    """A FLAC file whose header says that it holds so many samples; 0 is: not known."""
     data = _written(path, STEREO)
-    return data[:21] + bytes([data[21] & 0xF0]) + bytes(4) + data[26:]
+    return data[:21] + (data[21] >> 4 << 36 | total).to_bytes(5, "big") + data[26:]
 
 
 def _wav(path, length: bytes) -> bytes:
@@ -57,6 +57,8 @@ def _mp3(path, kind=MP3) -> list[bytes]:
 # What a header or a piece lies about: how to make the file, and the seconds that are in it.
 WHOLE = {
     "no length.flac": (lambda path: _flac(path), 12),
+    "a week.flac": (lambda path: _flac(path, 2**36 - 1), 12),
+    "a second.flac": (lambda path: _flac(path, RATE), 12),
     "no length, tagged.flac": (lambda path: ID3 + _flac(path), 12),
     "joined.flac": (lambda path: _written(path, STEREO) * 2, 24),
     "no length.wav": (lambda path: _wav(path, bytes(4)), 12),

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import shutil
 import statistics
 from itertools import pairwise
 
@@ -100,6 +101,15 @@ def test_a_notebook_opened_alone_says_where_it_belongs(path, tmp_path, monkeypat
     source = next(cell.source for cell in nbformat.read(path, 4).cells if "sys.path.insert" in cell.source)
     with pytest.raises(AssertionError, match="Open this notebook inside the project's folder"):
         exec(source, {})
+
+
+def test_notebook_01_needs_no_sound_and_calls_a_set_by_its_own_name(small_set, tmp_path):
+    shutil.copytree(small_set / "Data" / "images_original", tmp_path / "mine")
+    given = {"data_folder": str(tmp_path / "mine"), "output_folder": str(tmp_path / "results")}
+    run.execute("01", tmp_path / "01.ipynb", given)
+    said = json.dumps([cell.get("outputs", []) for cell in nbformat.read(tmp_path / "01.ipynb", 4).cells])
+    assert "0 sound files are at hand" in said
+    assert "own set 'mine'" in said and "GTZAN" not in said
 
 
 def test_the_band_to_hear_plays_what_notebook_00_plays():

@@ -144,9 +144,12 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself():
 def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
     heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     prints = replace(PRINTS, heard=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
-    model = SimpleNamespace(ear=EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10)))
+    head = EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10))
+    model = SimpleNamespace(ear=head, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
     near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
     assert (len(near), near["image"][0], near["distance"][0]) == (3, IMAGES[3], 0)
+    other_set = replace(prints, images=IMAGES[:9])
+    assert songs.nearest_clips(answered(heard=heard[3:4]), model, other_set).empty, "the model learned other clips"
 
 
 def test_the_search_says_what_was_looked_for():
