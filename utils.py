@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 from collections.abc import Callable, Sequence
@@ -17,11 +18,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import softmax
+from scipy.special import log_softmax, softmax
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeClassifier
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
-from sklearn.preprocessing import StandardScaler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
@@ -367,7 +366,7 @@ class GenreNetwork(nn.Module):
         zones = maps.unflatten(2, (ZONES, -1))
         statistics = torch.stack([zones.mean((3, 4)), (zones.square().mean((3, 4)) + 1e-4).sqrt()], dim=1)
         described = self.norm(statistics.flatten(1))
-        solved = self.head.in_features > described.shape[1]
+        solved = self.head.in_features > self.norm.num_features
         return torch.cat([described, self.patterns(levels)], dim=1) if solved else described
 
     @staticmethod
@@ -437,11 +436,12 @@ def train_network(
     checkpoint: Path | None = None,
     describe: str = "training",
     taught: np.ndarray | None = None,
+    told: np.ndarray | None = None,
 ) -> pd.DataFrame:
     """Train in place on split.train, and give the learning curve.
 
     taught: what a teacher asks for beside the genre, float32 (tracks of split.train, as many as the network has more
-    outputs than genres). After training these outputs are taken away.
+    outputs than genres). After training these outputs are taken away. told: see `solve_head`.
 
     The curve has one row per epoch: epoch, loss and train (both as met while training), and, every evaluate_every
     epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures; a split that
@@ -475,7 +475,7 @@ def train_network(
         curve.append(row)
         _save_checkpoint(checkpoint, settings, parts, curve)
     if recipe.ridge or taught is not None:
-        solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge)
+        solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge, told)
     curve[-1] |= _whole_accuracies(network, pictures, split)
     return pd.DataFrame(curve)
 
@@ -504,30 +504,31 @@ def _whole_accuracies(network: nn.Module, pictures: Pictures, split: Split) -> d
     }
 
 
-def solve_head(network: GenreNetwork, matrices: np.ndarray, labels: np.ndarray, ridge: float) -> None:
+def solve_head(
+    network: GenreNetwork, matrices: np.ndarray, labels: np.ndarray, ridge: float, told: np.ndarray | None = None
+) -> None:
     """Take away the outputs for a teacher, and if ridge is not 0 solve the dense layer in closed form, with patterns.
 
-    Ridge regression on targets of -1 and 1, as in the texture classifier: for thousands of numbers that describe some
-    hundred tracks, it finds the layer with the smallest weights that suits all of them. Gradient descent does not.
+    As in the texture classifier: for thousands of numbers that describe some hundred tracks, `texture.solve_layer`
+    finds the layer with the smallest weights that suits all of them. Gradient descent does not. told: a teacher's
+    answers for the tracks, log-probabilities, float (n, 10), which the layer is to suit, too.
     """
     old, device = network.head, network.head.weight.device
     weight, bias = old.weight[: len(GENRES)], old.bias[: len(GENRES)]
     if ridge:
-        width = old.in_features + network.patterns(torch.zeros(1, MEL_BINS, COLUMNS)).shape[1]
+        maps = network.norm.num_features
+        width = maps + network.patterns(torch.zeros(1, MEL_BINS, COLUMNS)).shape[1]
         network.head = nn.Linear(width, len(GENRES)).to(device)  # so wide that it asks for patterns
         seen = []
         hook = network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu().numpy()))
         predict(network, matrices)
         hook.remove()
         rows = np.concatenate(seen).astype(np.float64)
-        share = np.where(np.arange(width) < old.in_features, 1 - PATTERN_SHARE, PATTERN_SHARE)
-        count = np.where(np.arange(width) < old.in_features, old.in_features, width - old.in_features)
+        share = np.where(np.arange(width) < maps, 1 - PATTERN_SHARE, PATTERN_SHARE)
+        count = np.where(np.arange(width) < maps, maps, width - maps)
         scale = (rows.std(axis=0) + 1e-6) * np.sqrt(count / share)
-        rows /= scale
-        fitted = RidgeClassifier(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, labels)
-        weight, bias = (
-            torch.from_numpy(texture.SHARPNESS * part) for part in (fitted.coef_ / scale, fitted.intercept_)
-        )
+        layer, intercept = texture.solve_layer(rows / scale, labels, ridge, told)
+        weight, bias = torch.from_numpy(layer.T / scale), torch.from_numpy(intercept)
     else:
         network.head = nn.Linear(old.in_features, len(GENRES)).to(device)
     with torch.no_grad():
@@ -595,28 +596,29 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
 def texture_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np.ndarray:
     """Give what a network shall also tell of each training track: float32 (tracks, components), each of variance 1.
 
-    The principal components of the texture descriptors of these tracks. Nothing else enters, so a network that is
-    taught so is from scratch.
+    The first principal components of the texture descriptors of these tracks; zeros where there are not as many.
+    Nothing else enters, so a network that is taught so is from scratch.
     """
     classifier = texture.fit_texture_classifier(pictures.descriptors[rows], pictures.labels[rows])
-    return _principal_components(classifier.standardised(pictures.descriptors[rows]), components)
-
-
-def ear_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np.ndarray:
-    """Give the same of what the pretrained ear heard in each training track: a network taught so knows more than GTZAN.
-
-    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, with features in place of answers.
-    """
-    heard = pictures.heard[rows]
-    varying = heard.std(axis=0) > ear.SMALLEST_DEVIATION
-    return _principal_components(StandardScaler().fit_transform(heard[:, varying]), components)
-
-
-def _principal_components(described: np.ndarray, components: int) -> np.ndarray:
-    """The first so many, each of variance 1, float32 (tracks, components); zeros where there are not as many."""
+    described = classifier.standardised(pictures.descriptors[rows])
     most = min(components, len(described) - 1, described.shape[1])
     found = PCA(most, whiten=True, random_state=0).fit_transform(described)
     return np.pad(found, ((0, 0), (0, components - most))).astype(np.float32)
+
+
+def ear_answers(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
+    """Give what the pretrained ear answers for tracks that its head learns from: log-probabilities, float (tracks, 10).
+
+    For a track that it has not heard, it is the mean of its genre. A view that is told so (see `texture.solve_layer`)
+    knows more than GTZAN.
+    """
+    heard, labels = pictures.heard[rows], pictures.labels[rows]
+    known = ~np.isnan(heard[:, 0])
+    answers = np.empty((len(rows), len(GENRES)))
+    answers[known] = log_softmax(ear.fit_head(heard[known], labels[known]).logits(heard[known]), axis=1)
+    for genre in np.unique(labels[~known]):
+        answers[~known & (labels == genre)] = answers[known & (labels == genre)].mean(axis=0)
+    return answers
 
 
 def run_network(
@@ -626,26 +628,31 @@ def run_network(
     recipe: Recipe,
     view: str = "cnn",
     network: Callable = GenreNetwork,
-    teach: Callable = texture_targets,
+    told: np.ndarray | None = None,
 ) -> Run:
     """Train a network on split.train, or read what was kept of it; `network` makes it, with fresh weights.
 
-    teach: what gives the teacher's numbers, where the recipe asks for some; a view has one teacher. A stopped run goes
-    on at its last finished epoch, from a checkpoint in the set's cache.
+    told: a teacher's answers for split.train, see `solve_head`. A stopped run goes on at its last finished epoch, from
+    a checkpoint in the set's cache.
     """
     checkpoint = pictures.dataset.cache / "runs" / f"{view}-{split.name}-seed{seed}.pt"
 
     def fit() -> tuple[Callable, pd.DataFrame]:
         torch.manual_seed(seed)
-        taught = teach(pictures, split.train, recipe.teacher) if recipe.teacher else None
+        taught = texture_targets(pictures, split.train, recipe.teacher) if recipe.teacher else None
         fresh = network(taught=recipe.teacher) if recipe.teacher else network()
         name = f"{view}, {split.name}, seed {seed}"
-        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught)
+        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught, told)
         return lambda rows: predict(fresh, pictures.matrices[rows]), curve
 
-    run = _keep(pictures, view, split, seed, asdict(recipe) | {"pictures": digest(pictures.matrices)}, fit)
+    run = _keep(pictures, view, split, seed, asdict(recipe) | _made_of(pictures, told), fit)
     checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _made_of(pictures: Pictures, told: np.ndarray | None) -> dict[str, str]:
+    """What answers depend on beside the settings."""
+    return {"pictures": digest(pictures.matrices)} | ({} if told is None else {"told": digest(told)})
 
 
 def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Fit) -> Run:
@@ -654,15 +661,20 @@ def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict
     return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit)
 
 
-def run_texture(pictures: Pictures, split: Split, seed: int) -> Run:
-    """Train the texture classifier on split.train, or read what was kept of it; it draws no random numbers."""
+def run_texture(
+    pictures: Pictures, split: Split, seed: int, view: str = "texture", told: np.ndarray | None = None
+) -> Run:
+    """Train the texture classifier on split.train, or read what was kept of it; it draws no random numbers.
+
+    told: a teacher's answers for split.train, see `texture.solve_layer`.
+    """
 
     def fit() -> tuple[Callable, None]:
-        classifier = texture.fit_texture_classifier(pictures.descriptors[split.train], pictures.labels[split.train])
+        learned = pictures.descriptors[split.train], pictures.labels[split.train]
+        classifier = texture.fit_texture_classifier(*learned, told=told)
         return lambda rows: classifier.logits(pictures.descriptors[rows]), None
 
-    settings = {"ridge": texture.RIDGE, "pictures": digest(pictures.matrices)}
-    return _keep(pictures, "texture", split, seed, settings, fit)
+    return _keep(pictures, view, split, seed, {"ridge": texture.RIDGE} | _made_of(pictures, told), fit)
 
 
 def run_ear(pictures: Pictures, split: Split) -> Run:
@@ -784,6 +796,18 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
         )
         model.facts["web pictures"] = f"simulated windows of new artists: {reached:.1%} right"
     return model
+
+
+def taught_by_ear(model: GenreModel, pictures: Pictures) -> GenreModel:
+    """Give a model whose views of a picture end in layers that also suit what the ear answers for these pictures.
+
+    Nothing else of it changes. pictures: those that the model was trained on.
+    """
+    told = ear_answers(pictures, np.arange(len(pictures.table)))
+    network = copy.deepcopy(model.network)
+    solve_head(network, pictures.matrices, pictures.labels, OURS.ridge, told)
+    classifier = texture.fit_texture_classifier(pictures.descriptors, pictures.labels, told=told)
+    return replace(model, network=network, texture=classifier)
 
 
 def save_model(path: Path, model: GenreModel) -> None:

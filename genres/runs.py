@@ -39,10 +39,12 @@ VIEWS = {
     "reference_first": "reference project's first network, rerun",
     "reference_final": "reference project's final network, rerun",
     "cnn_teacher": "CNN that learned from the ear",
+    "texture_teacher": "texture classifier that learned from the ear",
+    "picture_teacher": "CNN + texture that learned from the ear",
     "ear": "ear",
     "all": "ear + CNN + texture",
 }
-PRETRAINED = ("cnn_teacher", "ear", "all")  # views that know more than GTZAN
+PRETRAINED = ("cnn_teacher", "texture_teacher", "picture_teacher", "ear", "all")  # views that know more than GTZAN
 Fit = Callable[[], tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame | None]]
 
 

@@ -24,10 +24,10 @@ from itertools import pairwise
 import numpy as np
 from scipy.fft import dct, fft, rfft
 from sklearn.decomposition import PCA
-from sklearn.linear_model import RidgeClassifier
+from sklearn.linear_model import Ridge
 from sklearn.neighbors import NearestNeighbors
 
-from genres.common import in_parallel
+from genres.common import GENRES, in_parallel
 
 SHARPNESS = 5.0  # turns the linear layer's -1 to 1 into logits; chosen by artist-grouped cross-validation
 RIDGE = 1e-4  # chosen by artist-grouped cross-validation on training and validation tracks
@@ -276,12 +276,15 @@ class TextureClassifier:
 
 
 def fit_texture_classifier(
-    descriptors: np.ndarray, labels: np.ndarray, ridge: float = RIDGE, described_by: Callable = describe_groups
+    descriptors: np.ndarray,
+    labels: np.ndarray,
+    ridge: float = RIDGE,
+    described_by: Callable = describe_groups,
+    told: np.ndarray | None = None,
 ) -> TextureClassifier:
-    """Fit the linear layer by ridge regression on targets of -1 and 1, as scikit-learn's RidgeClassifier does.
+    """Fit the linear layer in closed form, see `solve_layer`, which says what `told` is.
 
     described_by: what made the descriptors; each of its groups counts the same, however many descriptors it has.
-    `ridge` is relative to the summed variance of all rows.
     """
     mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0) + 1e-6
     classifier = TextureClassifier(mean, scale, np.ones_like(mean), np.empty(0), np.empty(0))
@@ -290,8 +293,24 @@ def fit_texture_classifier(
     for columns in group_columns(described_by).values():
         weight[columns] = 1 / np.sqrt(plain[:, columns].var(axis=0).sum())
     rows = (plain * weight).astype(np.float64)
-    fitted = RidgeClassifier(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, labels)
-    return TextureClassifier(mean, scale, weight, np.float32(fitted.coef_.T), np.float32(fitted.intercept_))
+    layer, bias = solve_layer(rows, labels, ridge, told)
+    return TextureClassifier(mean, scale, weight, np.float32(layer / SHARPNESS), np.float32(bias / SHARPNESS))
+
+
+def solve_layer(
+    rows: np.ndarray, labels: np.ndarray, ridge: float, told: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the linear layer with the smallest weights that suits all rows, float64 (n, d): (d, 10), and its bias (10,).
+
+    Ridge regression on logits of SHARPNESS for the label and -SHARPNESS for the other genres; `ridge` is relative to
+    the summed variance of all rows. told: what a teacher answers for each row, log-probabilities, float (n, 10), is
+    added to these logits: to wrong genres that the teacher finds possible the layer need not be so far.
+
+    Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, for learning from answers.
+    """
+    targets = SHARPNESS * (2 * np.eye(len(GENRES))[labels] - 1) + (0 if told is None else told)
+    fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, targets)
+    return fitted.coef_.T, fitted.intercept_
 
 
 def group_columns(described_by: Callable = describe_groups) -> dict[str, slice]:
