@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -52,34 +51,18 @@ def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     assert "validation" not in utils.train_network(_network(), pictures, everything, replace(recipe, epochs=1), 1)
 
 
-def test_a_teacher_asks_for_more_and_the_answer_stays_ten_logits(pictures, dataset):
-    taught = replace(pictures, dataset=dataset)
-    split = utils.random_split(taught, 0)
-    assert np.allclose(utils.texture_targets(taught, split.train, 8).var(axis=0), 1, atol=0.1)
-    run = utils.run_network(taught, split, 0, replace(QUICK, epochs=1, teacher=8))
-    assert run.logits["validation"].shape == (len(split.validation), 10)
-
-
 def test_a_view_that_is_told_the_ears_answers_learns_them_too(pictures, dataset):
-    taught, labels = replace(pictures, dataset=dataset), pictures.labels
-    heard = np.eye(10)[(labels + (np.arange(len(labels)) % 3 == 0)) % 10].repeat(81, axis=1)[:, :803]
+    taught, labels, rows = replace(pictures, dataset=dataset), pictures.labels, np.arange(len(pictures.labels))
+    heard = np.eye(10)[(labels + (rows % 3 == 0)) % 10].repeat(81, axis=1)[:, :803]
     heard += np.random.default_rng(0).normal(0, 0.1, heard.shape)  # to the ear a third sounds like the next genre
     heard[::7] = np.nan
     vars(taught)["heard"] = heard  # in place of listening to the clips
-    rows = np.arange(len(labels))
-    told = utils.ear_answers(taught, rows)
-    assert np.allclose(np.exp(told).sum(axis=1)[rows % 7 > 0], 1)
     model = utils.GenreModel(_network(), utils.texture.fit_texture_classifier(taught.descriptors, labels))
-    alone = softmax(model.texture.logits(taught.descriptors), axis=1)
-    pupil = utils.taught_by_ear(model, taught)
-    for view, logits in pupil.views(taught.matrices).items():
+    confused = rows[(rows % 3 == 0) & (rows % 7 > 0)]
+    for view, logits in utils.taught_by_ear(model, taught).views(taught.matrices).items():
         answers = softmax(logits, axis=1)
         assert metrics.accuracy(answers, labels) > 0.9, view
-        confused = rows[(rows % 3 == 0) & (rows % 7 > 0)]
-        nearby = answers[confused, (labels[confused] + 1) % 10].mean()
-        assert nearby > 1.5 * answers[rows, (labels + 5) % 10].mean(), view
-    assert model.network.head.in_features < pupil.network.head.in_features, "the model itself stays as it is"
-    assert alone[rows, labels].mean() > 0.5
+        assert answers[confused, (labels[confused] + 1) % 10].mean() > 1.5 * answers[rows, (labels + 5) % 10].mean()
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_settings(pictures, tmp_path, monkeypatch):
@@ -111,6 +94,8 @@ def test_a_run_is_kept_and_read_again(pictures, dataset, monkeypatch):
     monkeypatch.setattr(utils, "train_network", None)
     again = utils.run_protocol(pictures, split, 0, QUICK)
     assert list(first) == ["cnn", "texture", "picture"]
+    assert first["cnn"].logits["validation"].shape == (len(split.validation), 10), "what the teacher asked for is gone"
+    assert np.allclose(utils.texture_targets(pictures, split.train, 8).var(axis=0), 1, atol=0.1)
     assert metrics.accuracy(first["texture"].logits["validation"], pictures.labels[split.validation]) > 0.3
     assert all(np.array_equal(first[v].logits["validation"], again[v].logits["validation"]) for v in first)
     rows = pd.read_csv(dataset.results / "experiments.csv")
@@ -205,13 +190,13 @@ def test_the_committed_readme_says_what_the_committed_metrics_say(tmp_path):
 
 
 def test_the_committed_results_are_known_views_and_protocols_with_one_rule_for_intervals():
-    results = [SimpleNamespace(**row) for row in runs.read_metrics(METRICS)["results"]]
+    results = runs.read_metrics(METRICS)["results"]
     assert results, "run make report"
-    assert len({(row.view, row.protocol) for row in results}) == len(results)
+    assert len({(row["view"], row["protocol"]) for row in results}) == len(results)
     for row in results:
-        assert row.view in runs.VIEWS
-        assert row.protocol in runs.PROTOCOLS
-        assert row.low <= row.accuracy <= row.high
-        if "songs" in row.protocol or row.protocol == "web_pictures":  # no artists known: Wilson's
-            expected = metrics.wilson_interval(row.accuracy * row.n, row.n)
-            assert (row.low, row.high) == pytest.approx(expected, abs=1e-4), row
+        assert row["view"] in runs.VIEWS
+        assert row["protocol"] in runs.PROTOCOLS
+        assert row["low"] <= row["accuracy"] <= row["high"]
+        if "songs" in row["protocol"] or row["protocol"] == "web_pictures":  # no artists known: Wilson's
+            expected = metrics.wilson_interval(row["accuracy"] * row["n"], row["n"])
+            assert (row["low"], row["high"]) == pytest.approx(expected, abs=1e-4), row
