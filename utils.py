@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from itertools import pairwise
 from numbers import Integral, Real
@@ -18,8 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import log_softmax, softmax
-from sklearn.decomposition import PCA
+from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold, train_test_split
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -59,6 +58,7 @@ ZONES = 8  # of 16 mel bins each: how high a pattern sounds says as much as the 
 SIGN_LEVELS = 6.0  # difference, in matrix levels, from which a neighbour counts as fully louder
 WEIGHTS = {"cnn": 0.2, "texture": 0.8}  # of the views of a picture; chosen by artist-grouped cross-validation
 SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.1, "ear": 0.8}  # of the views of a sound, chosen likewise
+PUPIL = "_teacher"  # ends the name of a view that learned from the ear
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
 
 
@@ -593,34 +593,6 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
 # ---------------------------------------------------------------------------------------------------------
 
 
-def texture_targets(pictures: Pictures, rows: np.ndarray, components: int) -> np.ndarray:
-    """Give what a network shall also tell of each training track: float32 (tracks, components), each of variance 1.
-
-    The first principal components of the texture descriptors of these tracks; zeros where there are not as many.
-    Nothing else enters, so a network that is taught so is from scratch.
-    """
-    classifier = texture.fit_texture_classifier(pictures.descriptors[rows], pictures.labels[rows])
-    described = classifier.standardised(pictures.descriptors[rows])
-    most = min(components, len(described) - 1, described.shape[1])
-    found = PCA(most, whiten=True, random_state=0).fit_transform(described)
-    return np.pad(found, ((0, 0), (0, components - most))).astype(np.float32)
-
-
-def ear_answers(pictures: Pictures, rows: np.ndarray) -> np.ndarray:
-    """Give what the pretrained ear answers for tracks that its head learns from: log-probabilities, float (tracks, 10).
-
-    For a track that it has not heard, it is the mean of its genre. A view that is told so (see `texture.solve_layer`)
-    knows more than GTZAN.
-    """
-    heard, labels = pictures.heard[rows], pictures.labels[rows]
-    known = ~np.isnan(heard[:, 0])
-    answers = np.empty((len(rows), len(GENRES)))
-    answers[known] = log_softmax(ear.fit_head(heard[known], labels[known]).logits(heard[known]), axis=1)
-    for genre in np.unique(labels[~known]):
-        answers[~known & (labels == genre)] = answers[known & (labels == genre)].mean(axis=0)
-    return answers
-
-
 def run_network(
     pictures: Pictures,
     split: Split,
@@ -633,21 +605,29 @@ def run_network(
     """Train a network on split.train, or read what was kept of it; `network` makes it, with fresh weights.
 
     told: a teacher's answers for split.train, see `solve_head`. A stopped run goes on at its last finished epoch, from
-    a checkpoint in the set's cache.
+    a checkpoint in the set's cache. There a pupil of the ear finds the weights of the network that was not told, too:
+    only their last layers differ.
     """
-    checkpoint = pictures.dataset.cache / "runs" / f"{view}-{split.name}-seed{seed}.pt"
+    checkpoint = pictures.dataset.cache / "runs" / f"{view.removesuffix(PUPIL)}-{split.name}-seed{seed}.pt"
 
     def fit() -> tuple[Callable, pd.DataFrame]:
         torch.manual_seed(seed)
-        taught = texture_targets(pictures, split.train, recipe.teacher) if recipe.teacher else None
+        taught = _taught(pictures, split, recipe)
         fresh = network(taught=recipe.teacher) if recipe.teacher else network()
         name = f"{view}, {split.name}, seed {seed}"
         curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught, told)
         return lambda rows: predict(fresh, pictures.matrices[rows]), curve
 
     run = _keep(pictures, view, split, seed, asdict(recipe) | _made_of(pictures, told), fit)
-    checkpoint.unlink(missing_ok=True)
+    if not recipe.ridge:  # nothing is solved at the end
+        checkpoint.unlink(missing_ok=True)
     return run
+
+
+def _taught(pictures: Pictures, split: Split, recipe: Recipe) -> np.ndarray | None:
+    if not recipe.teacher:
+        return None
+    return texture.targets(pictures.descriptors[split.train], pictures.labels[split.train], recipe.teacher)
 
 
 def _made_of(pictures: Pictures, told: np.ndarray | None) -> dict[str, str]:
@@ -698,11 +678,19 @@ def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
     return blend_runs("all", views, list(SOUND_WEIGHTS.values()))
 
 
-def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe) -> dict[str, Run]:
-    """Give the runs of the picture's views on a split, by name: cnn, texture, and both together as picture."""
-    runs = {"cnn": run_network(pictures, split, seed, recipe), "texture": run_texture(pictures, split, seed)}
-    weights = [WEIGHTS[view] for view in runs]
-    return runs | {"picture": blend_runs("picture", list(runs.values()), weights)}
+def run_protocol(
+    pictures: Pictures, split: Split, seed: int, recipe: Recipe, told: np.ndarray | None = None
+) -> dict[str, Run]:
+    """Give the runs of the picture's views on a split, by name: cnn, texture, and both together as picture.
+
+    told: a teacher's answers for split.train, see `ear.answers`; with them it is cnn_teacher and so on.
+    """
+    cnn, textured, both = (view if told is None else view + PUPIL for view in (*WEIGHTS, "picture"))
+    runs = {
+        cnn: run_network(pictures, split, seed, recipe, cnn, told=told),
+        textured: run_texture(pictures, split, seed, textured, told),
+    }
+    return runs | {both: blend_runs(both, list(runs.values()), list(WEIGHTS.values()))}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -731,35 +719,46 @@ class Ensemble:
 class GenreModel:
     """The views that were trained together, and how they become one answer.
 
-    picture says how for pictures, sound for sound, where the ear's head is another view; a model may do without it.
-    familiarity knows what the training data looks like, web answers for pictures of a web tool; a model may do without
-    both. facts says how it was trained.
+    classifiers: that of each view, by its name. ensembles: how views become one answer, by the name of the view that
+    they are together: "picture", "picture_teacher" (pupils of the ear) and, for sound, "all"; a model may do without
+    the latter two. familiarity knows what the training data looks like, web answers for pictures of a web tool; a model
+    may do without both. facts says how it was trained.
     """
 
-    network: GenreNetwork
-    texture: texture.TextureClassifier
-    picture: Ensemble = field(default_factory=lambda: Ensemble(WEIGHTS))
-    ear: ear.EarHead | None = None
-    sound: Ensemble | None = None
+    classifiers: dict[str, GenreNetwork | texture.TextureClassifier | ear.EarHead]
+    ensembles: dict[str, Ensemble] = field(default_factory=lambda: {"picture": Ensemble(WEIGHTS)})
     familiarity: texture.Familiarity | None = None
     web: web_pictures.WebClassifier | None = None
     facts: dict = field(default_factory=dict)
 
-    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict[str, np.ndarray]:
-        """Give what each view says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10), by its name.
+    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None, ensemble: str = "") -> dict[str, np.ndarray]:
+        """Give what each view of an ensemble says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10).
 
         heard: what the ear heard of the same pieces of sound, float32 (n, 803), as `ear.window_features` gives it.
+        Without an ensemble it is "all" for sound, and the pupils of the ear, if there are any, for pictures.
         """
-        said = {"cnn": predict(self.network, matrices), "texture": self.texture.logits(texture.describe(matrices))}
-        return said if heard is None or self.ear is None else said | {"ear": self.ear.logits(heard)}
+        usual = ["picture_teacher", "picture"] if heard is None else ["all", "picture_teacher", "picture"]
+        described, said = texture.describe(matrices), {}
+        for view in self.ensembles[ensemble or next(name for name in usual if name in self.ensembles)].weights:
+            classifier = self.classifiers[view]
+            if isinstance(classifier, GenreNetwork):
+                said[view] = predict(classifier, matrices)
+            else:
+                said[view] = classifier.logits(heard if view == "ear" else described)
+        return said
 
-    def ensemble(self, views: dict[str, np.ndarray]) -> Ensemble:
-        """Give what makes one answer of these views: that for sound where the ear is among them."""
-        return self.sound if "ear" in views else self.picture
+    def ensemble(self, views: Iterable[str]) -> Ensemble:
+        """Give what makes one answer of just these views."""
+        return next(ensemble for ensemble in self.ensembles.values() if set(ensemble.weights) == set(views))
 
-    def probabilities(self, matrices: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
-        return self.picture.probabilities(self.views(matrices))
+    def network(self, views: Iterable[str] = ("cnn",)) -> GenreNetwork:
+        """Give the network among these views."""
+        return next(self.classifiers[view] for view in views if view.startswith("cnn"))
+
+    def probabilities(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> np.ndarray:
+        """Give calibrated probabilities, float (n, 10), for whole matrices as `views` takes them."""
+        views = self.views(matrices, heard)
+        return self.ensemble(views).probabilities(views)
 
     def is_unfamiliar(self, matrices: np.ndarray) -> bool:
         """Whether more than half of a song's matrices are out-of-distribution: unlike all training data."""
@@ -775,14 +774,13 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     everything = Split("all", np.arange(len(pictures.table)))
     torch.manual_seed(seed)
     network = GenreNetwork(taught=recipe.teacher)
-    taught = texture_targets(pictures, everything.train, recipe.teacher) if recipe.teacher else None
+    taught = _taught(pictures, everything, recipe)
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
     train_network(network, pictures, everything, recipe, seed, checkpoint, "final network", taught)
     artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
     model = GenreModel(
-        network,
-        texture.fit_texture_classifier(pictures.descriptors, pictures.labels),
-        picture,
+        {"cnn": network, "texture": texture.fit_texture_classifier(pictures.descriptors, pictures.labels)},
+        {"picture": picture},
         familiarity=texture.fit_familiarity(pictures.matrices, artists),
         facts={
             "trained on": f"all {len(artists)} pictures, {pictures.dataset.label}",
@@ -798,24 +796,24 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     return model
 
 
-def taught_by_ear(model: GenreModel, pictures: Pictures) -> GenreModel:
-    """Give a model whose views of a picture end in layers that also suit what the ear answers for these pictures.
+def add_pupils(model: GenreModel, pictures: Pictures, together: Ensemble) -> None:
+    """Add pupils of the ear, whose last layers also suit what it answers for the pictures that the model learned from.
 
-    Nothing else of it changes. pictures: those that the model was trained on.
+    together: how they answer for pictures from now on; from runs that held tracks out.
     """
-    told = ear_answers(pictures, np.arange(len(pictures.table)))
-    network = copy.deepcopy(model.network)
+    told = ear.answers(pictures.heard, pictures.labels)
+    network = copy.deepcopy(model.network())
     solve_head(network, pictures.matrices, pictures.labels, OURS.ridge, told)
     classifier = texture.fit_texture_classifier(pictures.descriptors, pictures.labels, told=told)
-    return replace(model, network=network, texture=classifier)
+    model.classifiers |= {"cnn_teacher": network, "texture_teacher": classifier}
+    model.ensembles["picture_teacher"] = together
 
 
 def save_model(path: Path, model: GenreModel) -> None:
     """Write a model as plain tensors, with its genres and facts."""
-    stored = {"genres": list(GENRES), "network": model.network.cpu().state_dict(), "facts": model.facts}
-    stored |= {"texture": _as_tensors(model.texture), "picture": vars(model.picture)}
-    if model.ear and model.sound:
-        stored |= {"ear": _as_tensors(model.ear), "sound": vars(model.sound)}
+    stored = {"genres": list(GENRES), "facts": model.facts}
+    stored["classifiers"] = {view: _as_tensors(part) for view, part in model.classifiers.items()}
+    stored["ensembles"] = {name: vars(ensemble) for name, ensemble in model.ensembles.items()}
     if model.familiarity:
         stored["familiarity"] = _as_tensors(model.familiarity)
     if model.web:
@@ -824,12 +822,23 @@ def save_model(path: Path, model: GenreModel) -> None:
         torch.save(stored, temporary)
 
 
-def _as_tensors(arrays: object) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(np.asarray(array)) for name, array in vars(arrays).items()}
+def _as_tensors(part: object) -> dict[str, Tensor]:
+    if isinstance(part, nn.Module):
+        return part.cpu().state_dict()
+    return {name: torch.from_numpy(np.asarray(array)) for name, array in vars(part).items()}
 
 
 def _from_tensors(kind: type, tensors: dict[str, Tensor]) -> object:
     return kind(**{name: tensor.numpy() for name, tensor in tensors.items()})
+
+
+def _read_classifier(view: str, tensors: dict[str, Tensor]) -> GenreNetwork | texture.TextureClassifier | ear.EarHead:
+    if not view.startswith("cnn"):
+        return _from_tensors(ear.EarHead if view == "ear" else texture.TextureClassifier, tensors)
+    network = GenreNetwork().eval()
+    network.head = nn.Linear(tensors["head.weight"].shape[1], len(GENRES))
+    network.load_state_dict(tensors)
+    return network
 
 
 def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
@@ -838,36 +847,32 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
     Raises InputError for a missing, damaged or foreign file.
     """
     stored = load_weights(path)
-    if stored.get("genres") != list(GENRES) or not {"network", "texture", "picture", "facts"} <= set(stored):
+    if stored.get("genres") != list(GENRES):
         raise InputError(f"'{Path(path).name}' is no model of this project: run notebook 03 or clone again.")
     try:
         model = GenreModel(
-            GenreNetwork().eval(),
-            _from_tensors(texture.TextureClassifier, stored["texture"]),
-            Ensemble(**stored["picture"]),
+            {view: _read_classifier(view, tensors) for view, tensors in stored["classifiers"].items()},
+            {name: Ensemble(**settings) for name, settings in stored["ensembles"].items()},
             facts=stored["facts"],
         )
-        model.network.head = nn.Linear(stored["network"]["head.weight"].shape[1], len(GENRES))
-        model.network.load_state_dict(stored["network"])
-        if "ear" in stored:
-            model.ear, model.sound = _from_tensors(ear.EarHead, stored["ear"]), Ensemble(**stored["sound"])
         if "familiarity" in stored:
             model.familiarity = _from_tensors(texture.Familiarity, stored["familiarity"])
         if "web" in stored:
             web = _from_tensors(texture.TextureClassifier, stored["web"]["texture"])
             model.web = web_pictures.WebClassifier(**stored["web"] | {"texture": web})
-        # One question shows whether sizes fit and numbers are numbers.
+        # One question to each ensemble shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
-        answers = [model.probabilities(blank), *([model.web.probabilities(blank)] if model.web else [])]
-        if model.ear:
-            views = model.views(blank, np.zeros((1, len(model.ear.mean)), np.float32))
-            answers.append(model.ensemble(views).probabilities(views))
+        heard = np.zeros((1, len(model.classifiers["ear"].mean)), np.float32) if "all" in model.ensembles else None
+        answers = [
+            ensemble.probabilities(model.views(blank, heard, name)) for name, ensemble in model.ensembles.items()
+        ]
+        answers += [model.web.probabilities(blank)] if model.web else []
         sizes = {answer.shape for answer in answers}
-        limits = [float(part.unsure_below) for part in (model.picture, model.web, model.sound) if part]
+        limits = [float(part.unsure_below) for part in (*model.ensembles.values(), model.web) if part]
         if sizes != {(1, len(GENRES))} or not np.isfinite(np.concatenate([limits, *map(np.ravel, answers)])).all():
             raise ValueError("no probabilities")
         model.is_unfamiliar(blank)
-    except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:
+    except (RuntimeError, TypeError, AttributeError, KeyError, ValueError, StopIteration) as error:
         raise InputError(f"'{Path(path).name}' was made by another version: run notebook 03 or clone again.") from error
     return model
 

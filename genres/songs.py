@@ -136,9 +136,9 @@ def classify_song(
     song = replace(song.with_tags(sound.title, sound.artist), note=note)
     mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
-    heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if model.ear else None
+    heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if "ear" in model.classifiers else None
     overview, seconds = mel_to_matrix(mel), len(sound.samples) / SAMPLE_RATE
-    squeezed = model.picture.probabilities(model.views(overview[None]))[0] if squeeze else None
+    squeezed = model.probabilities(overview[None])[0] if squeeze else None
     match = next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist)
     found = {"squeezed": squeezed, "overview": overview, "seconds": seconds, "match": match}
     return SongResult(song, "sound", starts, **_ask_views(model, matrices, heard), **found)
@@ -157,7 +157,7 @@ def _ask_views(model: Model, matrices: np.ndarray, heard: np.ndarray | None = No
 def _classify_picture(
     song: Song, picture: SongPicture, model: Model, prints: Fingerprints, squeeze: bool
 ) -> SongResult:
-    squeezed = model.picture.probabilities(model.views(picture.squeezed[None]))[0] if squeeze else None
+    squeezed = model.probabilities(picture.squeezed[None])[0] if squeeze else None
     found = {"squeezed": squeezed, "match": prints.by_title(song.title, song.artist)}
     if picture.kind == "kaggle":
         answer = _ask_views(model, picture.matrix[None])
@@ -279,8 +279,9 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
     clips, song = familiar.points, familiar.place(result.matrices)
     if result.heard is not None and prints.heard:
         images = [image for image in images if image in prints.heard]
-        clips = model.ear.standardised(np.stack([prints.heard[image] for image in images]))
-        song = model.ear.standardised(result.heard)
+        head = model.classifiers["ear"]
+        clips = head.standardised(np.stack([prints.heard[image] for image in images]))
+        song = head.standardised(result.heard)
     distances = cdist(song, clips).mean(axis=0) / np.sqrt(clips.shape[1])
     rows = []
     for row in np.argsort(distances)[:count]:
@@ -294,7 +295,7 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str,
 
     folder: holds songs.csv (columns song, genre, label_strength), windows.npz (by song, uint8 (k, 128, 334)) and
     ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Gives the table, and probabilities, float (n, 10),
-    of each view by name, of the picture's views together as "picture" and of all as "all".
+    of each view and each ensemble by name.
 
     Raises InputError where a file is missing.
     """
@@ -307,11 +308,12 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str,
         for song in tqdm(table["song"], desc="measuring", unit="song"):
             pools = heard[song].astype(np.float32)
             features = head_features(tags_of_pools(pools).mean(axis=0), pools.mean(axis=0))
-            views = model.views(stored[song], np.repeat(features[None], len(stored[song]), axis=0))
-            whole = {view: softmax(logits, axis=1) for view, logits in views.items()}
-            whole["picture"] = model.picture.probabilities(views)
-            if "ear" in views:
-                whole["all"] = model.ensemble(views).probabilities(views)
+            repeated = np.repeat(features[None], len(stored[song]), axis=0)
+            whole = {}
+            for name, ensemble in model.ensembles.items():
+                views = model.views(stored[song], repeated, name)
+                whole |= {view: softmax(logits, axis=1) for view, logits in views.items()}
+                whole[name] = ensemble.probabilities(views)
             for view, windows in whole.items():
                 said.setdefault(view, []).append(windows.mean(axis=0))
     return table, {view: np.stack(rows) for view, rows in said.items()}

@@ -313,6 +313,18 @@ def solve_layer(
     return fitted.coef_.T, fitted.intercept_
 
 
+def targets(descriptors: np.ndarray, labels: np.ndarray, components: int) -> np.ndarray:
+    """Give what a network shall also tell of each training track: float32 (n, components), each of variance 1.
+
+    The first principal components of the texture descriptors of these tracks; zeros where there are not as many.
+    Nothing else enters, so a network that is taught so is from scratch.
+    """
+    described = fit_texture_classifier(descriptors, labels).standardised(descriptors)
+    most = min(components, len(described) - 1, described.shape[1])
+    found = PCA(most, whiten=True, random_state=0).fit_transform(described)
+    return np.pad(found, ((0, 0), (0, components - most))).astype(np.float32)
+
+
 def group_columns(described_by: Callable = describe_groups) -> dict[str, slice]:
     """Columns that each group takes in what `describe` (or, of its groups, `describe_coarse`) gives."""
     widths = {name: part.shape[1] for name, part in described_by(np.zeros((1, 128, 334), np.uint8)).items()}

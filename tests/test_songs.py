@@ -39,12 +39,12 @@ def constant_model() -> SimpleNamespace:
     picture = SimpleNamespace(unsure_below=0.3, probabilities=lambda views: 0.05 + 0.5 * views["texture"])
     rock = np.eye(10)[[GENRES.index("rock")]]
     return SimpleNamespace(
-        picture=picture,
+        probabilities=lambda matrices: picture.probabilities({"texture": rock}),
         ensemble=lambda views: picture,
         views=lambda matrices, heard=None: ASKED.append(len(matrices)) or {"texture": rock.repeat(len(matrices), 0)},
         is_unfamiliar=lambda matrices: False,
         web=None,
-        ear=None,
+        classifiers={},
     )
 
 
@@ -107,7 +107,7 @@ def test_what_is_no_music_is_out_of_distribution_and_music_is_not():
 
 
 def test_where_the_network_looks_is_what_its_answer_hangs_on():
-    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().network
+    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().network()
     heat = utils.grad_cam(network, matrix[None], "metal")[0]
     assert (heat.shape, heat.min() >= 0, heat.max()) == (matrix.shape, True, pytest.approx(1))
     order, left = np.argsort(heat, axis=None), []
@@ -145,7 +145,7 @@ def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
     heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     prints = replace(PRINTS, heard=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
     head = EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10))
-    model = SimpleNamespace(ear=head, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
+    model = SimpleNamespace(classifiers={"ear": head}, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
     near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
     assert (len(near), near["image"][0], near["distance"][0]) == (3, IMAGES[3], 0)
     other_set = replace(prints, images=IMAGES[:9])

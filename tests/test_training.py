@@ -57,9 +57,13 @@ def test_a_view_that_is_told_the_ears_answers_learns_them_too(pictures, dataset)
     heard += np.random.default_rng(0).normal(0, 0.1, heard.shape)  # to the ear a third sounds like the next genre
     heard[::7] = np.nan
     vars(taught)["heard"] = heard  # in place of listening to the clips
-    model = utils.GenreModel(_network(), utils.texture.fit_texture_classifier(taught.descriptors, labels))
+    classifier = utils.texture.fit_texture_classifier(taught.descriptors, labels)
+    model = utils.GenreModel({"cnn": _network(), "texture": classifier})
+    utils.add_pupils(model, taught, utils.Ensemble({"cnn_teacher": 0.5, "texture_teacher": 0.5}))
     confused = rows[(rows % 3 == 0) & (rows % 7 > 0)]
-    for view, logits in utils.taught_by_ear(model, taught).views(taught.matrices).items():
+    pupils = model.views(taught.matrices)
+    assert list(pupils) == ["cnn_teacher", "texture_teacher"], "pictures are answered by the pupils"
+    for view, logits in pupils.items():
         answers = softmax(logits, axis=1)
         assert metrics.accuracy(answers, labels) > 0.9, view
         assert answers[confused, (labels[confused] + 1) % 10].mean() > 1.5 * answers[rows, (labels + 5) % 10].mean()
@@ -91,18 +95,20 @@ def test_a_run_is_kept_and_read_again(pictures, dataset, monkeypatch):
     pictures = replace(pictures, dataset=dataset)
     split = utils.random_split(pictures, 0)
     first = utils.run_protocol(pictures, split, 0, QUICK)
-    monkeypatch.setattr(utils, "train_network", None)
+    monkeypatch.setattr(utils, "train_epoch", None)
     again = utils.run_protocol(pictures, split, 0, QUICK)
+    pupils = utils.run_protocol(pictures, split, 0, QUICK, np.zeros((len(split.train), 10)))  # a teacher without a word
+    assert [*pupils] == [f"{view}_teacher" for view in first]
+    assert np.allclose(pupils["picture_teacher"].logits["validation"], first["picture"].logits["validation"], atol=1e-3)
     assert list(first) == ["cnn", "texture", "picture"]
     assert first["cnn"].logits["validation"].shape == (len(split.validation), 10), "what the teacher asked for is gone"
-    assert np.allclose(utils.texture_targets(pictures, split.train, 8).var(axis=0), 1, atol=0.1)
+    assert np.allclose(utils.texture.targets(pictures.descriptors, pictures.labels, 8).var(axis=0), 1, atol=0.1)
     assert metrics.accuracy(first["texture"].logits["validation"], pictures.labels[split.validation]) > 0.3
     assert all(np.array_equal(first[v].logits["validation"], again[v].logits["validation"]) for v in first)
     rows = pd.read_csv(dataset.results / "experiments.csv")
-    assert rows["what"].tolist() == ["cnn", "texture"]
+    assert rows["what"].tolist() == ["cnn", "texture", "cnn_teacher", "texture_teacher"]
     row = runs.result_row("random", [first["texture"]], pictures.labels)
     assert row["accuracy"] == pytest.approx(rows["validation"].iloc[1], abs=1e-4)
-    assert not list(dataset.cache.rglob("*.pt")), "a finished run leaves no checkpoint"
 
 
 def test_a_saved_model_answers_the_same(pictures, dataset, tmp_path):
@@ -116,7 +122,7 @@ def test_a_saved_model_answers_the_same(pictures, dataset, tmp_path):
         loaded = utils.load_model(path)
         for view, logits in model.views(few, heard).items():
             assert loaded.views(few, heard)[view] == pytest.approx(logits, abs=0.1)
-        assert (loaded.picture, loaded.sound, loaded.facts) == (model.picture, model.sound, model.facts)
+        assert (loaded.ensembles, loaded.facts) == (model.ensembles, model.facts)
         assert (loaded.web is None) == (model.web is None)
         assert path.stat().st_size < 10e6
 
