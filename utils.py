@@ -467,7 +467,8 @@ def train_network(
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
     settings = json.dumps([asdict(recipe), seed, digest(pictures.matrices[split.train], targets)])
     curve = _resume(checkpoint, settings, parts, device)
-    for epoch in tqdm(range(len(curve), recipe.epochs), initial=len(curve), total=recipe.epochs, desc=describe):
+    epochs = range(len(curve), recipe.epochs)
+    for epoch in tqdm(epochs, describe, recipe.epochs, initial=len(curve), disable=not epochs):
         torch.manual_seed(1_000 * seed + epoch)
         row = {"epoch": epoch + 1} | train_epoch(network, loader, loss_function, optimiser, schedule, recipe)
         if (epoch + 1) % recipe.evaluate_every == 0 and epoch + 1 < recipe.epochs:
