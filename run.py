@@ -24,7 +24,8 @@ os.environ.setdefault("MALLOC_TRIM_THRESHOLD_", "4000000000")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("PYDEVD_DISABLE_FILE_VALIDATION", "1")  # the kernel's debugger is not used, and would warn
 
-ROOT = Path(__file__).resolve().parent
+from genres.common import ROOT, InputError, absolute, replacing  # now: NumPy reads the settings above
+
 TYPED_IN = Path.cwd()  # running notebooks changes the working folder
 MANY_SONGS = 100  # more than a notebook can show
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
@@ -59,8 +60,6 @@ def execute(number: str, target: Path, parameters: dict, place: int = 0) -> None
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
-
-    from genres.common import InputError
 
     name = NOTEBOOKS[number].stem
     started = time.monotonic()
@@ -98,7 +97,6 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     import joblib
 
     import utils
-    from genres.common import absolute
 
     if sys.platform == "linux" and not data:
         joblib.parallel_config("multiprocessing")  # forked: the makers of demo songs need not import torch again
@@ -141,7 +139,6 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
 
     import utils
     from genres import runs
-    from genres.common import absolute, replacing
 
     dataset = utils.find_dataset(data)
     output = ROOT / "data" / dataset.name
@@ -176,7 +173,6 @@ def songs(paths: Sequence[str], model: str, output: str, table_only: bool) -> No
     """Classify songs with the shipped model, or another: a table, and for up to 100 of them notebook 04."""
     import papermill  # noqa: F401 (before the thread below, so that no two load the same)
 
-    from genres.common import InputError, absolute
     from genres.song_files import find_songs
 
     if not paths:
@@ -261,8 +257,6 @@ def main(words: Sequence[str] | None = None) -> None:
     warnings.filterwarnings("ignore", category=UserWarning)
     given = vars(arguments().parse_args(words))
     name = given.pop("command")
-    from genres.common import InputError
-
     try:
         if name == "data":
             from genres.datasets import download_gtzan

@@ -71,16 +71,13 @@ def locked(folder: Path) -> Iterator[None]:
 
     Raises InputError where the folder is read-only.
     """
-    lock = filelock.FileLock(folder / ".lock")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+        held = filelock.FileLock(folder / ".lock").acquire()
     except OSError as error:
         raise InputError(f"'{folder}' cannot be written ({error.strerror}): choose another folder.") from error
-    try:
+    with held:
         yield
-    finally:
-        lock.release()
 
 
 def digest(*parts: object) -> str:

@@ -21,7 +21,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -49,47 +49,12 @@ with (ROOT / "genres" / "demo_band.toml").open("rb") as file:
     VOCABULARY = tomllib.load(file)
 GROOVES, BASS_LINES, COMPING = (VOCABULARY[name] for name in ("grooves", "bass_lines", "comping"))
 MELODIES, SCALES, FORMS = (VOCABULARY[name] for name in ("melodies", "scales", "forms"))
-DRUM_KEYS = {
-    "kick": 36, "rim": 37, "snare": 38, "clap": 39, "swish": 40, "closed": 42, "pedal": 44, "low tom": 45, "open": 46,
-    "mid tom": 47, "crash": 49, "ride": 51, "tambourine": 54, "conga": 63, "shaker": 70,
-}  # fmt: skip
+DRUM_KEYS, KITS, QUALITIES = (VOCABULARY[name] for name in ("drum_keys", "kits", "qualities"))
+SOUNDS, STYLES, NEIGHBOURS = (VOCABULARY[name] for name in ("sounds", "styles", "neighbours"))
 LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
-QUALITIES = {
-    "": (0, 4, 7), "m": (0, 3, 7), "7": (0, 4, 7, 10), "m7": (0, 3, 7, 10), "maj7": (0, 4, 7, 11), "m7b5": (0, 3, 6, 10)
-}  # fmt: skip
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 
-# --- 2 The table of genres ---
-
-KITS = {"standard": 0, "room": 8, "power": 16, "electronic": 24, "808": 25, "brush": 40}  # MIDI programs
-
-
-@dataclass(frozen=True)
-class Style:
-    """What a genre's bands choose from. Names stand in one text with commas, the usual ones first."""
-
-    tempo: tuple[int, int]  # beats per minute
-    swing: tuple[float, float]  # place of the off-beat eighth in its beat: 0.5 straight, 0.67 triplet
-    grooves: str
-    kit: str
-    bass: str
-    bass_lines: str
-    chords: str  # the main comping instrument
-    comping: str
-    colour: str  # a second one
-    colour_lines: str
-    lead: str
-    melodies: str
-    scale: str
-    forms: str
-    sound: str  # of SOUNDS
-    neighbours: str  # genres from which a song may borrow a trait
-    keeps: str = ""  # traits that are never borrowed, because listeners would not have it
-
-
-STYLES = {genre: Style(**traits) for genre, traits in VOCABULARY["styles"].items()}
-
-# --- 3 Casting: from a style to one band with one song ---
+# --- 2 Casting: from a style to one band with one song ---
 
 BORROW = 0.07  # chance that a trait comes from a neighbour: more of it makes the demo set harder
 HABIT = 1.3  # how much likelier a style's first names are than its last: more of it makes the demo set easier
@@ -98,9 +63,9 @@ VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}  #
 
 @dataclass(frozen=True)
 class Band:
-    """One song's band, every choice made. `traits` holds the drawn names by the field names of Style."""
+    """One song's band, every choice made. `traits` holds what was drawn for each trait of its style."""
 
-    swing: float  # as in Style
+    swing: float  # place of the off-beat eighth in its beat: 0.5 straight, 0.67 triplet
     tempo: float  # beats per minute
     tonic: int  # 0 is C
     traits: dict[str, str]
@@ -115,7 +80,7 @@ class Bar:
     number: int
     start: float  # seconds
     beat: float  # length of a beat in seconds
-    chord: tuple[int, tuple[int, ...]]  # root as pitch class, tones in semitones above the root
+    chord: tuple[int, list[int]]  # root as pitch class, tones in semitones above the root
     next_root: int
     section: str
     bar_in_section: int
@@ -147,10 +112,10 @@ def cast_band(genre: str, seed: int) -> Band:
         raise InputError(f"The demo band does not play '{genre}': choose one of {', '.join(GENRES)}.")
     rng = np.random.default_rng([seed, GENRES.index(genre)])
     own, drawn = STYLES[genre], {}
-    for trait in (field.name for field in fields(Style) if field.name != "neighbours"):
-        neighbour = STYLES[choose(own.neighbours, rng)]
-        borrows = rng.random() < BORROW and trait not in own.keeps
-        drawn[trait] = getattr(neighbour if borrows else own, trait)
+    for trait in own:
+        neighbour = STYLES[choose(NEIGHBOURS[genre], rng)]
+        borrows = rng.random() < BORROW and trait not in own["keeps"]
+        drawn[trait] = (neighbour if borrows else own)[trait]
     return Band(
         swing=rng.uniform(*drawn["swing"]),
         tempo=rng.uniform(*drawn["tempo"]),
@@ -161,14 +126,14 @@ def cast_band(genre: str, seed: int) -> Band:
     )
 
 
-# --- 4 Playing: the form, the grid, the players ---
+# --- 3 Playing: the form, the grid, the players ---
 
 EXCERPT_SECONDS = 60  # songs shorter than this may start anywhere in their form
 ENERGY = {"I": 0.5, "A": 0.85, "B": 0.75, "V": 0.8, "C": 1.0, "S": 0.95, "D": 0.5}  # share of the band, by section
 SEMITONES = "0123456789teu"  # of the bass lines
 
 
-def read_chord(symbol: str, tonic: int) -> tuple[int, tuple[int, ...]]:
+def read_chord(symbol: str, tonic: int) -> tuple[int, list[int]]:
     """Read a chord symbol such as `bVII7` in a key: its root as pitch class, and its tones above the root."""
     numeral = symbol.lstrip("b")
     degree = max((name for name in DEGREES if numeral.lower().startswith(name)), key=len)
@@ -363,7 +328,7 @@ def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pr
     return pretty_midi.Note(velocity, pitch, start, start + max(bar.beat * length, 0.05))
 
 
-# --- 5 Sound: a sampler on a soundfont, the mastering, a player ---
+# --- 4 Sound: a sampler on a soundfont, the mastering, a player ---
 
 SOUNDFONT = Path(pretty_midi.__file__).with_name("TimGM6mb.sf2")
 NOTE_SECONDS = 2.0  # longest recorded note
@@ -424,19 +389,6 @@ def render(midi: pretty_midi.PrettyMIDI, seconds: float) -> np.ndarray:
     return 0.9 * samples / max(float(np.abs(samples).max(initial=0)), 1e-6)
 
 
-# How a recording sounds: band limits in Hz, tilt in dB per octave, drive into saturation, share of the room
-SOUNDS = {
-    "vintage": (90, 5_500, -0.5, 1.6, 0.15),
-    "warm": (40, 8_000, -1.0, 1.3, 0.15),
-    "clean": (30, 11_000, 0.0, 1.0, 0.10),
-    "live": (50, 10_000, 0.3, 2.2, 0.30),
-    "hall": (40, 9_500, 0.0, 0.8, 0.45),
-    "bright": (40, 11_000, 1.2, 1.8, 0.10),
-    "loud": (40, 11_000, 1.0, 3.5, 0.10),
-    "bass": (25, 9_000, -1.3, 1.8, 0.08),
-}
-
-
 def master(samples: np.ndarray, sound: str, seed: int) -> np.ndarray:
     """Give dry samples the sound of a recording: room, tone, saturation; float32, same length, the loudest at 0.9.
 
@@ -476,7 +428,7 @@ def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
     return Audio(file.getvalue(), rate=SAMPLE_RATE)
 
 
-# --- 6 The demo set on disk ---
+# --- 5 The demo set on disk ---
 
 VERSION = 3  # part of the stamp: a new number makes every machine compose its demo set anew
 SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips, so no song was ever in training

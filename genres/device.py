@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 import torch
@@ -10,7 +9,6 @@ import torch
 from genres.common import InputError
 
 
-@functools.cache
 def torchvision_transforms():
     """Import torchvision's transforms, also beside a CPU-only torch, and only when a network is trained.
 
@@ -21,10 +19,9 @@ def torchvision_transforms():
     try:
         from torchvision.transforms import v2
     except RuntimeError:
-        library = torch.library.Library("torchvision", "DEF")
-        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        torchvision_transforms.keep_alive = library
+        for operator in ("nms", "qnms"):
+            schema = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+            torch.library.define(f"torchvision::{operator}", schema)
         from torchvision.transforms import v2
     return v2
 

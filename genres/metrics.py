@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 from scipy.stats import binomtest
-from sklearn.metrics import classification_report, confusion_matrix
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from genres.common import GENRES
 
@@ -112,12 +112,10 @@ def honest_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
 
 def genre_report(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
     """Precision, recall, F1 and number of tracks per genre, one row each."""
-    answers, numbers = scores.argmax(axis=1), range(len(GENRES))
-    report = classification_report(
-        labels, answers, labels=numbers, target_names=GENRES, zero_division=0, output_dict=True
-    )
-    table = pd.DataFrame(report)[list(GENRES)].T.rename(columns={"f1-score": "F1", "support": "tracks"})
-    return table.astype({"tracks": int})
+    numbers = range(len(GENRES))
+    columns = precision_recall_fscore_support(labels, scores.argmax(axis=1), labels=numbers, zero_division=0)
+    table = dict(zip(("precision", "recall", "F1", "tracks"), columns, strict=True))
+    return pd.DataFrame(table, index=list(GENRES))
 
 
 def confused_pairs(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:

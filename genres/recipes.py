@@ -10,8 +10,6 @@ from torch import Tensor, nn
 from genres.common import GENRES
 from genres.device import torchvision_transforms
 
-CROP_COLUMNS = 128  # of a training piece, 11.5 s
-
 
 @dataclass(frozen=True)
 class Recipe:
@@ -32,7 +30,7 @@ class Recipe:
     one_cycle: bool = True
     weight_decay: float = 0.05
     label_smoothing: float = 0.05
-    crop_columns: int = CROP_COLUMNS
+    crop_columns: int = 128  # 11.5 s
     pitch_bins: int = 3
     mixup: float = 0.3
     teacher: int = 0

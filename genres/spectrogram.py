@@ -210,8 +210,6 @@ def _quiet_frames(mel: np.ndarray) -> np.ndarray:
     """
     second = np.ones(SAMPLE_RATE // HOP_SAMPLES) / (SAMPLE_RATE // HOP_SAMPLES)
     level = np.convolve(mel.sum(axis=0), second, mode="same")
-    audible = level[level > level.max() * 10 ** (-SILENT_DB / 10)]
-    if not len(audible):
-        return np.zeros(len(level), bool)
+    audible = level[level >= level.max() * 10 ** (-SILENT_DB / 10)]
     share = min(0.05, LOUD_SECONDS * SAMPLE_RATE / HOP_SAMPLES / len(audible))
     return level < np.quantile(audible, 1 - share) * 10 ** (-QUIET_DB / 10)

@@ -40,7 +40,7 @@ COARSE_STEPS = ((1, 1), (1, 2), (2, 1), (4, 1), (2, 4))  # the same three for co
 COARSE_SMOOTH_STEPS = ((2, 1), (1, 2), (2, 2), (4, 2))
 COARSE_LEVEL_STEPS = ((0, 1), (1, 0), (2, 2))
 _CODES = np.arange(256)
-_CHANGES = np.unpackbits((_CODES ^ (_CODES >> 1 | (_CODES & 1) << 7)).astype(np.uint8)[:, None], axis=1).sum(axis=1)
+_CHANGES = np.bitwise_count(_CODES ^ (_CODES >> 1 | (_CODES & 1) << 7))
 UNIFORM_NUMBER = np.where(_CHANGES <= 2, np.cumsum(_CHANGES <= 2) - 1, 58)  # of each pattern of eight bits, 0 to 58
 LEVEL_COUNT = 12  # loudness steps in a co-occurrence
 PHASE_WIDTHS = (3, 5)  # side of a patch, in bins and columns
@@ -55,11 +55,8 @@ def describe(matrices: np.ndarray, progress: bool = False) -> np.ndarray:
     `describe_groups`.
     """
     chunks = [matrices[start : start + CHUNK] for start in range(0, len(matrices), CHUNK)]
-    return np.concatenate(in_parallel(_describe_chunk, chunks, "describing texture", 8, disable=not progress))
-
-
-def _describe_chunk(matrices: np.ndarray) -> np.ndarray:
-    return np.concatenate(list(describe_groups(matrices).values()), axis=1)
+    described = in_parallel(describe_groups, chunks, "describing texture", 8, disable=not progress)
+    return np.block([list(groups.values()) for groups in described])
 
 
 def describe_groups(matrices: np.ndarray) -> dict[str, np.ndarray]:
@@ -84,7 +81,7 @@ def describe_groups(matrices: np.ndarray) -> dict[str, np.ndarray]:
 
 def describe_coarse(matrices: np.ndarray) -> np.ndarray:
     """Describe coarse matrices, uint8 (n, 128, columns), half a second a column: float32 (n, 23 424)."""
-    return np.concatenate(list(describe_coarse_groups(matrices).values()), axis=1)
+    return np.hstack(list(describe_coarse_groups(matrices).values()))
 
 
 def describe_coarse_groups(matrices: np.ndarray) -> dict[str, np.ndarray]:
@@ -289,9 +286,9 @@ def fit_texture_classifier(
     mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0) + 1e-6
     classifier = TextureClassifier(mean, scale, np.ones_like(mean), np.empty(0), np.empty(0))
     plain = classifier.standardised(descriptors)
-    weight = np.empty_like(mean)
-    for columns in group_columns(described_by).values():
-        weight[columns] = 1 / np.sqrt(plain[:, columns].var(axis=0).sum())
+    widths = [part.shape[1] for part in described_by(np.zeros((1, 128, 334), np.uint8)).values()]
+    groups = np.split(plain, np.cumsum(widths)[:-1], axis=1)
+    weight = np.repeat([1 / np.sqrt(group.var(axis=0).sum()) for group in groups], widths)
     rows = (plain * weight).astype(np.float64)
     layer, bias = solve_layer(rows, labels, ridge, told)
     return TextureClassifier(mean, scale, weight, np.float32(layer / SHARPNESS), np.float32(bias / SHARPNESS))
@@ -323,13 +320,6 @@ def targets(descriptors: np.ndarray, labels: np.ndarray, components: int) -> np.
     most = min(components, len(described) - 1, described.shape[1])
     found = PCA(most, whiten=True, random_state=0).fit_transform(described)
     return np.pad(found, ((0, 0), (0, components - most))).astype(np.float32)
-
-
-def group_columns(described_by: Callable = describe_groups) -> dict[str, slice]:
-    """Columns that each group takes in what `describe` (or, of its groups, `describe_coarse`) gives."""
-    widths = {name: part.shape[1] for name, part in described_by(np.zeros((1, 128, 334), np.uint8)).items()}
-    ends = np.cumsum(list(widths.values()))
-    return {name: slice(end - width, end) for (name, width), end in zip(widths.items(), ends, strict=True)}
 
 
 # Familiarity: whether a matrix is like anything in the training data.
