@@ -69,10 +69,7 @@ class EarNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-
-        def norm(channels: int) -> nn.BatchNorm1d:
-            return nn.BatchNorm1d(channels, eps=NORM_EPSILON)
-
+        norm = functools.partial(nn.BatchNorm1d, eps=NORM_EPSILON)
         self.input_norm = nn.BatchNorm2d(1, eps=NORM_EPSILON)
         shapes = list(zip(FRONT_CHANNELS, FRONT_KERNELS, strict=True))
         self.front = nn.ModuleList(nn.Conv2d(1, channels, kernel) for channels, kernel in shapes)
@@ -90,10 +87,10 @@ class EarNetwork(nn.Module):
         image = self.input_norm(patches[:, None])
         branches = zip(self.front, self.front_norms, strict=True)
         front = torch.cat([self._branch(image, *branch) for branch in branches], dim=1)
-        first, second, third = zip(self.middle, self.middle_norms, strict=True)
-        layers = [front, self._layer(front, *first)]
-        layers.append(self._layer(layers[-1], *second) + layers[-1])
-        layers.append(self._layer(layers[-1], *third) + layers[-1])
+        layers = [front]
+        for number, (convolution, norm) in enumerate(zip(self.middle, self.middle_norms, strict=True)):
+            maps = norm(convolution(layers[-1]).relu())
+            layers.append(maps + layers[-1] if number else maps)  # the first changes the number of channels
         channels = torch.cat(layers, dim=1)
         return torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1)
 
@@ -113,10 +110,6 @@ class EarNetwork(nn.Module):
         # norm with a negative factor, which turns it round: so the same is had earlier, on a sixtieth of the values.
         extreme = torch.where(norm.weight[:, None] > 0, maps.amax(dim=3), maps.amin(dim=3))
         return norm(extreme.relu())
-
-    @staticmethod
-    def _layer(maps: Tensor, convolution: nn.Conv1d, norm: nn.BatchNorm1d) -> Tensor:
-        return norm(convolution(maps).relu())
 
     def load_published(self, stored: dict[str, np.ndarray]) -> None:
         """Take over the published weights by TensorFlow's names; KeyError or RuntimeError where some do not fit."""

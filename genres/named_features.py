@@ -18,7 +18,6 @@ from pathlib import Path
 import librosa
 import numpy as np
 import pandas as pd
-from scipy.fft import dct
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 from sklearn.neural_network import MLPClassifier
@@ -55,11 +54,9 @@ NAMED_FEATURES = {
     "rms": Feature(1, "amplitude", "relative: loudest = 1", "loudness, and how it changes"),
 }
 MFCC_COUNT = NAMED_FEATURES["mfcc"].size
-ROLLOFF_SHARE = 0.85  # librosa's default
 LOWEST_OCTAVE = 200.0  # Hz, upper end of the lowest band of the spectral contrast, librosa's default
 # Below 440 Hz two mel bands are further apart than two semitones; above 5 kHz there are hardly any notes.
 CHROMA_RANGE = (440.0, 5_000.0)  # Hz
-A4, A4_CLASS = 440.0, 9  # Hz, and its place among the pitch classes from C
 
 
 def named_feature_table() -> pd.DataFrame:
@@ -84,7 +81,7 @@ def frames_of_sound(samples: np.ndarray) -> dict[str, np.ndarray]:
         "zero_crossing_rate": librosa.feature.zero_crossing_rate(samples),
         "centroid": librosa.feature.spectral_centroid(S=magnitude, sr=SAMPLE_RATE),
         "contrast": librosa.feature.spectral_contrast(S=magnitude, sr=SAMPLE_RATE, fmin=LOWEST_OCTAVE),
-        "rolloff": librosa.feature.spectral_rolloff(S=magnitude, sr=SAMPLE_RATE, roll_percent=ROLLOFF_SHARE),
+        "rolloff": librosa.feature.spectral_rolloff(S=magnitude, sr=SAMPLE_RATE),
         "bandwidth": librosa.feature.spectral_bandwidth(S=magnitude, sr=SAMPLE_RATE),
         "tonnetz": librosa.feature.tonnetz(chroma=chroma),
         "rms": librosa.feature.rms(y=samples),
@@ -99,27 +96,26 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
     power.
     """
     edges = librosa.mel_frequencies(matrices.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2)
-    centres, widths = edges[1:-1, None], (edges[2:, None] - edges[:-2, None]) / 2
+    centres, widths = edges[1:-1], (edges[2:, None] - edges[:-2, None]) / 2
     decibels = DB_PER_LEVEL * (matrices.astype(np.float32) - 255)
     power = np.where(matrices > 0, 10 ** (decibels / 10), 0).astype(np.float32)
     # librosa's mel filters have equal areas, so a band holds the mean power of its FFT bins, and counts for its width.
     magnitude = np.sqrt(power) * widths
-    total = magnitude.sum(axis=1, keepdims=True)
-    share = magnitude / np.maximum(total, 1e-9)
-    centroid = (share * centres).sum(axis=1, keepdims=True)
-    reached = np.argmax(share.cumsum(axis=1) >= ROLLOFF_SHARE, axis=1)
+    share = librosa.util.normalize(magnitude, norm=1, axis=1)
+    centroid = librosa.feature.spectral_centroid(S=magnitude, freq=centres)
+    rolloff = librosa.feature.spectral_rolloff(S=magnitude, freq=centres)
     loudness = np.sqrt((power * widths).sum(axis=1, keepdims=True))
-    chroma = _pitch_classes(centres[:, 0]) @ (power * widths)
+    chroma = _pitch_classes(centres) @ (power * widths)
     chroma /= np.maximum(chroma.max(axis=1, keepdims=True), 1e-9)
-    octaves = np.searchsorted(LOWEST_OCTAVE * 2.0 ** np.arange(NAMED_FEATURES["contrast"].size - 1), centres[:, 0])
+    octaves = np.searchsorted(LOWEST_OCTAVE * 2.0 ** np.arange(NAMED_FEATURES["contrast"].size - 1), centres)
     in_octave = [decibels[:, octaves == octave] for octave in range(NAMED_FEATURES["contrast"].size)]
     return {
-        "mfcc": dct(decibels, axis=1, norm="ortho")[:, :MFCC_COUNT],
+        "mfcc": librosa.feature.mfcc(S=decibels, n_mfcc=MFCC_COUNT),
         "chroma": chroma,
         "centroid": centroid,
         "contrast": np.stack([cells.max(axis=1) - cells.min(axis=1) for cells in in_octave], axis=1),
-        "rolloff": np.where(total > 0, centres[reached, 0][:, None], 0),
-        "bandwidth": np.sqrt((share * (centres - centroid) ** 2).sum(axis=1, keepdims=True)),
+        "rolloff": rolloff * magnitude.any(axis=1, keepdims=True),
+        "bandwidth": np.sqrt((share * (centres[:, None] - centroid) ** 2).sum(axis=1, keepdims=True)),
         "tonnetz": librosa.feature.tonnetz(chroma=chroma),
         "rms": loudness / np.maximum(loudness.max(axis=2, keepdims=True), 1e-9),
     }
@@ -127,8 +123,7 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
 
 def _pitch_classes(centres: np.ndarray) -> np.ndarray:
     """Weights, float (12, bands), that fold bands of these centre frequencies in Hz onto the pitch classes from C."""
-    semitone = 12 * np.log2(centres / A4) + A4_CLASS
-    distance = (semitone - np.arange(12)[:, None] + 6) % 12 - 6
+    distance = (librosa.hz_to_midi(centres) - np.arange(12)[:, None] + 6) % 12 - 6
     inside = (centres >= CHROMA_RANGE[0]) & (centres <= CHROMA_RANGE[1])
     weights = np.exp(-((distance / 0.5) ** 2) / 2) * inside
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
