@@ -305,8 +305,8 @@ def solve_layer(
 
     Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, for learning from answers.
     """
-    targets = SHARPNESS * (2 * np.eye(len(GENRES))[labels] - 1) + (0 if told is None else told)
-    fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, targets)
+    wanted = SHARPNESS * (2 * np.eye(len(GENRES))[labels] - 1) + (0 if told is None else told)
+    fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, wanted)
     return fitted.coef_.T, fitted.intercept_
 
 
