@@ -7,8 +7,8 @@ believed. The few kinds that it does not know or reads wrongly are read by libsn
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain, groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from genres.common import InputError
 LONGEST_SECONDS = 2 * 3600
 LEAST_BYTES = 500  # of a second of sound; a header that claims more seconds than that allows is wrong
 MISSING_SHARE = 0.05  # of what a file should hold: by so much a claim may differ from what is there
-BLOCK_SECONDS = 60  # decoded at once: an hour in 5.1 would fill the memory
+BLOCK_SAMPLES = 60 * 44_100  # of each channel, decoded at once: an hour in 5.1 would fill the memory
 MOST_FAULTS = 1000  # between the packets of a file
 RAW_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}  # frames without a container; FFmpeg guesses how long they last
 PROTECTED = {"drms", "enca", "aavd"}  # Apple's FairPlay, MPEG's common encryption, Audible
@@ -121,9 +121,14 @@ def _decode_stream(path: Path, container: av.container.InputContainer, stream: a
     if container.size > LEAST_BYTES * decoded.claimed:
         _refuse_too_long(path, decoded.claimed)
     packets: list[_Packet] = []
-    for block in _blocks(_frames(container, stream, packets)):
-        decoded.parts.append((block[0].sample_rate, _mono(_planes(block))))
-        _refuse_too_long(path, decoded.seconds)
+    frames = _frames(container, stream, packets)
+    for _, alike in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
+        # Packed, because PyAV crashes the process when it reads the planes of eight channels.
+        resampler = av.AudioResampler("flt", frame_size=BLOCK_SAMPLES)
+        for block in chain.from_iterable(map(resampler.resample, chain(alike, [None]))):
+            channels = block.to_ndarray().reshape(-1, block.layout.nb_channels).T
+            decoded.parts.append((block.sample_rate, _mono(channels)))
+            _refuse_too_long(path, decoded.seconds)
     name = container.format.name
     if name in RAW_STREAMS and decoded.parts:
         end = container.size if name == "aac" else 0  # FFmpeg leaves a hole in AAC out of its packets' positions
@@ -158,31 +163,6 @@ def _frames(container: av.container.InputContainer, stream: av.AudioStream, pack
             return
         except av.error.FFmpegError:
             continue  # a fault between packets: the container reads on behind it
-
-
-def _blocks(frames: Iterator[av.AudioFrame]) -> Iterator[list[av.AudioFrame]]:
-    """Gather frames of one rate and kind, a minute at most."""
-    block, kind, count = [], None, 0
-    for frame in frames:
-        other = frame.sample_rate, frame.format.name, frame.layout.nb_channels
-        if block and (other != kind or count >= BLOCK_SECONDS * frame.sample_rate):
-            yield block
-            block, count = [], 0
-        block.append(frame)
-        kind, count = other, count + frame.samples
-    if block:
-        yield block
-
-
-def _planes(block: list[av.AudioFrame]) -> np.ndarray:
-    """Samples of frames of one kind, float32 (channels, n), full scale 1."""
-    joined = np.concatenate([frame.to_ndarray() for frame in block], axis=1)
-    if not block[0].format.is_planar:
-        joined = joined.reshape(-1, block[0].layout.nb_channels).T
-    if joined.dtype.kind == "f":
-        return joined.astype(np.float32)
-    full_scale = np.float32(2 ** (8 * joined.dtype.itemsize - 1))
-    return joined.astype(np.float32) / full_scale - (joined.dtype == np.uint8)  # 8 bits are unsigned
 
 
 def _mono(block: np.ndarray) -> np.ndarray:

@@ -16,18 +16,18 @@ def tune(seconds: float = 3.5, rate: int = 22_050, channels: int = 1) -> np.ndar
 
 
 def encode(path: Path, samples: np.ndarray, rate: int = 22_050, codec: str = "aac", **options) -> bytes:
-    """Write samples, (n,) or (n, 2), with a codec, and give the bytes of the file.
+    """Write samples, (n,), (n, 2) or (n, 8), with a codec, and give the bytes of the file.
 
     options: `format` of the container, where the name does not say it; `bit_rate`; `tags`, by name; `container` and
     `stream`, options for FFmpeg.
     """
-    layout = "stereo" if samples.ndim == 2 else "mono"
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}[samples.size // len(samples)]
     with av.open(str(path), "w", format=options.get("format"), options=options.get("container", {})) as container:
         container.metadata.update(options.get("tags", {}))
         stream = container.add_stream(codec, rate=rate, options=options.get("stream", {}))
         stream.layout = layout
         stream.bit_rate = options.get("bit_rate", 128_000)
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(np.atleast_2d(samples.T)), "fltp", layout)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples).reshape(1, -1), "flt", layout)
         frame.sample_rate, frame.pts = rate, 0
         stream.codec_context.open()
         size = stream.codec_context.frame_size or 4096

@@ -137,6 +137,13 @@ def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
     assert np.array_equal(load_audio(tmp_path / "a.wav"), librosa.load(tmp_path / "a.wav")[0])
 
 
+def test_the_eight_channels_of_a_film_are_heard_as_one(tmp_path):
+    encode(tmp_path / "film.mp4", tune(4, 48_000, 8), 48_000, bit_rate=512_000)
+    read = load_audio(tmp_path / "film.mp4")
+    assert len(read) / SAMPLE_RATE == pytest.approx(4, abs=0.15)
+    assert np.abs(read).max() > 0.2
+
+
 # What a recording may suffer without another answer; the second reading is the one it must be heard as.
 SAME = {
     "one channel inverted": (lambda x: x * [1, -1], lambda x: x),
