@@ -108,6 +108,7 @@ CODECS |= {"http:.m4a": "aac"} if os.name != "nt" else {}
 KINDS = {
     **{name: {"codec": codec} for name, codec in CODECS.items()},
     "a.wma": {"codec": "wmav2", "format": "asf"},
+    "film in 7.1.mp4": {"codec": "aac", "bit_rate": 512_000, "channels": 8},
     "no suffix": MP3,
     **{f"a.{kind.lower()}": {"kind": kind} for kind in ("AU", "AIFF", "CAF", "W64", "OGG", "MP3", "FLAC", "PVF")},
     **{f"{sub}.wav": {"kind": "WAV", "subtype": sub} for sub in ("PCM_U8", "PCM_24", "PCM_32", "FLOAT", "DOUBLE")},
@@ -117,7 +118,8 @@ KINDS = {
 
 @pytest.mark.parametrize("name", KINDS)
 def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
-    options, samples, path = dict(KINDS[name]), tune(4, 48_000), tmp_path / name
+    options, path = dict(KINDS[name]), tmp_path / name
+    samples = tune(4, 48_000, options.pop("channels", 1))
     if "kind" in options:
         soundfile.write(path, samples, 48_000, format=options["kind"], subtype=options.get("subtype"))
     else:
@@ -126,7 +128,7 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
     assert len(read) / SAMPLE_RATE == pytest.approx(4, abs=0.15)
     spectra = [
         np.log(librosa.feature.melspectrogram(y=y[: 3 * SAMPLE_RATE], sr=SAMPLE_RATE, n_mels=20) + 1e-3).mean(axis=1)
-        for y in (read, librosa.resample(samples, orig_sr=48_000, target_sr=SAMPLE_RATE))
+        for y in (read, librosa.resample(librosa.to_mono(samples.T), orig_sr=48_000, target_sr=SAMPLE_RATE))
     ]
     assert np.median(np.abs(spectra[0] - spectra[1])) < 0.7
 
@@ -135,13 +137,6 @@ def test_every_kind_of_file_gives_the_same_music(name, tmp_path):
 def test_wav_is_read_exactly_as_librosa_reads_it(rate, channels, tmp_path):
     soundfile.write(tmp_path / "a.wav", tune(3, rate, channels), rate)
     assert np.array_equal(load_audio(tmp_path / "a.wav"), librosa.load(tmp_path / "a.wav")[0])
-
-
-def test_the_eight_channels_of_a_film_are_heard_as_one(tmp_path):
-    encode(tmp_path / "film.mp4", tune(4, 48_000, 8), 48_000, bit_rate=512_000)
-    read = load_audio(tmp_path / "film.mp4")
-    assert len(read) / SAMPLE_RATE == pytest.approx(4, abs=0.15)
-    assert np.abs(read).max() > 0.2
 
 
 # What a recording may suffer without another answer; the second reading is the one it must be heard as.
