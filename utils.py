@@ -756,9 +756,9 @@ class GenreModel:
         """Give the network among these views."""
         return next(self.classifiers[view] for view in views if view.startswith("cnn"))
 
-    def probabilities(self, matrices: np.ndarray, heard: np.ndarray | None = None) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices as `views` takes them."""
-        views = self.views(matrices, heard)
+    def probabilities(self, matrices: np.ndarray) -> np.ndarray:
+        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
+        views = self.views(matrices)
         return self.ensemble(views).probabilities(views)
 
     def is_unfamiliar(self, matrices: np.ndarray) -> bool:
