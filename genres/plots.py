@@ -489,7 +489,7 @@ def plot_views(results: Sequence[SongResult], title: str) -> Figure:
                 corner = (GENRES.index(result.song.genre) - 0.5, place - 0.5)
                 axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.8))
         axes.set_xticks(range(len(GENRES)), GENRES, rotation=90)
-        axes.set(title=name, xlabel="genre")
+        axes.set(title=textwrap.fill(name, 24), xlabel="genre")
     titles = [textwrap.shorten(drawable(result.song.title), 34) for result in heard]
     grid[0, 0].set_yticks(range(len(heard)), titles, parse_math=False, fontsize="small")
     figure.colorbar(image, ax=grid, label="probability" if len(heard) > 2 else "")
