@@ -444,8 +444,8 @@ def train_network(
     outputs than genres). After training these outputs are taken away. told: see `solve_head`.
 
     The curve has one row per epoch: epoch, loss and train (both as met while training), and, every evaluate_every
-    epochs and after the last, train_plain and validation, the accuracies on whole unchanged pictures; a split that
-    holds nothing out has neither. The network ends with its last weights: no epoch is picked.
+    epochs, train_plain and validation, the accuracies on whole unchanged pictures; a split that holds nothing out has
+    neither. `keep_run` adds those after the last. The network ends with its last weights: no epoch is picked.
 
     Each epoch is seeded by itself, so that a run that was stopped goes on from `checkpoint` at the last finished epoch
     exactly as if it had never stopped. A checkpoint of other settings is not used.
@@ -477,7 +477,6 @@ def train_network(
         _save_checkpoint(checkpoint, settings, parts, curve)
     if recipe.ridge or taught is not None:
         solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge, told)
-    curve[-1] |= _whole_accuracies(network, pictures, split)
     return pd.DataFrame(curve)
 
 

@@ -89,7 +89,8 @@ def keep_run(
 ) -> Run:
     """Train a view on a split, or read what a former call with the same settings kept in `folder`.
 
-    `fit` trains, and gives a function from rows of pictures to logits, float (n, 10), and a learning curve or None.
+    `fit` trains, and gives a function from rows of pictures to logits, float (n, 10), and a learning curve or None, to
+    whose last epoch the accuracies train_plain and validation are added.
     Row numbers and `settings` (which must name all that the answers depend on) make the key. A row with the accuracies
     goes to the table `log`, experiments.csv, when it has trained.
     """
@@ -103,6 +104,8 @@ def keep_run(
         logits = {part: answer(rows) if len(rows) else np.empty((0, len(GENRES))) for part, rows in split.parts.items()}
         reached = {part: accuracy(logits[part], labels[rows]) for part, rows in split.parts.items() if len(rows)}
         record_experiment(log, view, split.name, seed, text, reached, minutes)
+        if curve is not None and "validation" in reached:
+            curve.loc[curve.index[-1], ["train_plain", "validation"]] = reached["train"], reached["validation"]
         written = "" if curve is None else curve.to_csv(index=False)
         return {**logits, "curve": np.array(written), "minutes": np.array(minutes)}
 
