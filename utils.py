@@ -38,7 +38,7 @@ from genres.datasets import (
 )
 from genres.device import autocast, load_weights, pick_device
 from genres.metrics import accuracy
-from genres.recipes import OURS, REFERENCE_FINAL, REFERENCE_FIRST, Recipe, augment, blank_bands
+from genres.recipes import OURS, REFERENCE_FINAL, REFERENCE_FIRST, Recipe, augment, blank_bands, filtered_copies
 from genres.runs import Fit, Run, Split, blend, blend_runs, keep_run, restrict_run
 from genres.spectrogram import (
     BIN_OF_ROW,
@@ -54,9 +54,7 @@ from genres.spectrogram import (
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 PATTERN_SHARE = 0.7  # of the variance that the solved dense layer sees; chosen by artist-grouped cross-validation
-ZONES = 8  # of 16 mel bins each: how high a pattern sounds says as much as the pattern
-SIGN_LEVELS = 6.0  # difference, in matrix levels, from which a neighbour counts as fully louder
-WEIGHTS = {"cnn": 0.2, "texture": 0.8}  # of the views of a picture; chosen by artist-grouped cross-validation
+WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
 SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.1, "ear": 0.8}  # of the views of a sound, chosen likewise
 PUPIL = "_teacher"  # ends the name of a view that learned from the ear
 ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
@@ -96,10 +94,23 @@ class Pictures:
         return None if self.tracks is None else artist_numbers(self.tracks)
 
     @functools.cached_property
+    def filtered(self) -> np.ndarray:
+        """A copy of each matrix as if another studio had made the record: uint8 (n, 128, 334)."""
+        return filtered_copies(self.matrices)
+
+    @functools.cached_property
     def descriptors(self) -> np.ndarray:
-        """Texture descriptors, float32 (n, 48 000), from a cache beside the results."""
-        make = lambda: {"texture": texture.describe(self.matrices, progress=True)}  # noqa: E731
-        return kept(self.dataset.cache / "texture.npz", digest(self.matrices), make)["texture"]
+        """Texture descriptors of the matrices, float32 (n, 48 000), from a cache beside the results."""
+        return self._described("texture", self.matrices)
+
+    @functools.cached_property
+    def filtered_descriptors(self) -> np.ndarray:
+        """Texture descriptors of the filtered copies, likewise."""
+        return self._described("texture_filtered", self.filtered)
+
+    def _described(self, name: str, matrices: np.ndarray) -> np.ndarray:
+        make = lambda: {"texture": texture.describe(matrices, progress=True)}  # noqa: E731
+        return kept(self.dataset.cache / f"{name}.npz", digest(matrices), make)["texture"]
 
     @functools.cached_property
     def heard(self) -> np.ndarray | None:
@@ -321,13 +332,12 @@ class ReferenceNetwork(nn.Module):
 
 
 class GenreNetwork(nn.Module):
-    """Our network: four convolutions on 26 views of the matrix, patterns beside them, and one dense layer.
+    """Our network: four convolutions on two views of the matrix, patterns beside them, and one dense layer.
 
-    Two views are the level and the level of each band against its own course in time. The other 24 say how much louder
-    a neighbour is, cut off at 6 levels: they do not depend on how a record was filtered or compressed. Pitch is halved
-    twice and then kept: the mean and the root mean square of each map in eight zones of pitch go to the dense layer.
-    While training, random bands of pitch and time are blanked (Park et al., "SpecAugment", 2019). When the dense layer
-    is solved at the end (see `solve_head`), it also sees how often each local pattern occurs in each zone.
+    The views are the level, and the level of each band against its own course in time, which a record's filter hardly
+    changes. The mean and the root mean square of each map, over pitch and time, go to the dense layer. While training,
+    random bands of pitch and time are blanked (Park et al., "SpecAugment", 2019). When the dense layer is solved at the
+    end (see `solve_head`), it also sees how often each local pattern occurs in each of eight zones of pitch.
 
     Takes levels of 0 to 255, float (n, 128, columns), and gives logits (n, 10), and behind them, while it is taught,
     `taught` numbers that a teacher asks for. widths are the channels of the convolutions.
@@ -338,20 +348,12 @@ class GenreNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.masks = masks
-        offsets = [
-            (up * b, right * c) for b, c in texture.PATTERN_STEPS for up, right in ((0, 1), (1, 0), (1, 1), (1, -1))
-        ]
-        neighbours = torch.zeros(len(offsets), 1, 9, 9)
-        neighbours[:, 0, 4, 4] = -1 / SIGN_LEVELS
-        for view, (up, right) in enumerate(offsets):
-            neighbours[view, 0, 4 + up, 4 + right] = 1 / SIGN_LEVELS
-        self.register_buffer("neighbours", neighbours, persistent=False)
-        layers = _convolution(2 + len(offsets), widths[0])
+        layers = _convolution(2, widths[0])
         for (inside, outside), pool in zip(pairwise(widths), (2, (1, 2), (1, 2)), strict=False):
             layers += [nn.MaxPool2d(pool), *_convolution(inside, outside)]
         self.features = nn.Sequential(*layers)
-        self.norm, self.dropout = nn.BatchNorm1d(2 * ZONES * widths[-1]), nn.Dropout(dropout)
-        self.head = nn.Linear(2 * ZONES * widths[-1], len(GENRES) + taught)
+        self.norm, self.dropout = nn.BatchNorm1d(2 * widths[-1]), nn.Dropout(dropout)
+        self.head = nn.Linear(2 * widths[-1], len(GENRES) + taught)
 
     def forward(self, levels: Tensor) -> Tensor:
         """Give logits (n, 10), and what the teacher is told, for levels (n, 128, columns)."""
@@ -363,9 +365,8 @@ class GenreNetwork(nn.Module):
 
     def describe(self, maps: Tensor, levels: Tensor) -> Tensor:
         """Give what the dense layer sees of maps (n, channels, 32, columns / 16), and of patterns once it is solved."""
-        zones = maps.unflatten(2, (ZONES, -1))
-        statistics = torch.stack([zones.mean((3, 4)), (zones.square().mean((3, 4)) + 1e-4).sqrt()], dim=1)
-        described = self.norm(statistics.flatten(1))
+        statistics = torch.cat([maps.mean((2, 3)), (maps.square().mean((2, 3)) + 1e-4).sqrt()], dim=1)
+        described = self.norm(statistics)
         solved = self.head.in_features > self.norm.num_features
         return torch.cat([described, self.patterns(levels)], dim=1) if solved else described
 
@@ -376,12 +377,10 @@ class GenreNetwork(nn.Module):
         return torch.from_numpy(texture.uniform_patterns(matrices)).to(levels.device)
 
     def views(self, levels: Tensor) -> Tensor:
-        """Two views of the level and 24 signed differences to neighbours: (n, 26, 64, columns / 2), about -1 to 2."""
+        """The level, and the level of each band against its course in time: (n, 2, 64, columns / 2), about -1 to 2."""
         mean, spread = levels.mean(dim=2, keepdim=True), levels.std(dim=2, keepdim=True)
-        plain = torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)
-        around = nn.functional.pad(levels[:, None], (4, 4, 4, 4), mode="replicate")
-        signs = nn.functional.conv2d(around, self.neighbours, stride=2).clamp(-1, 1)
-        return torch.cat([nn.functional.avg_pool2d(plain, 2), signs], dim=1)
+        views = torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)
+        return nn.functional.avg_pool2d(views, 2)
 
 
 def _convolution(inside: int, outside: int) -> list[nn.Module]:
@@ -476,7 +475,7 @@ def train_network(
         curve.append(row)
         _save_checkpoint(checkpoint, settings, parts, curve)
     if recipe.ridge or taught is not None:
-        solve_head(network, pictures.matrices[split.train], pictures.labels[split.train], recipe.ridge, told)
+        solve_head(network, pictures, split.train, recipe.ridge, told)
     return pd.DataFrame(curve)
 
 
@@ -505,13 +504,13 @@ def _whole_accuracies(network: nn.Module, pictures: Pictures, split: Split) -> d
 
 
 def solve_head(
-    network: GenreNetwork, matrices: np.ndarray, labels: np.ndarray, ridge: float, told: np.ndarray | None = None
+    network: GenreNetwork, pictures: Pictures, rows: np.ndarray, ridge: float, told: np.ndarray | None = None
 ) -> None:
     """Take away the outputs for a teacher, and if ridge is not 0 solve the dense layer in closed form, with patterns.
 
     As in the texture classifier: for thousands of numbers that describe some hundred tracks, `texture.solve_layer`
-    finds the layer with the smallest weights that suits all of them. Gradient descent does not. told: a teacher's
-    answers for the tracks, log-probabilities, float (n, 10), which the layer is to suit, too.
+    finds the layer with the smallest weights that suits all of them and their filtered copies. Gradient descent does
+    not. told: a teacher's answers for these rows, log-probabilities, float (n, 10), which the layer is to suit, too.
     """
     old, device = network.head, network.head.weight.device
     weight, bias = old.weight[: len(GENRES)], old.bias[: len(GENRES)]
@@ -521,13 +520,13 @@ def solve_head(
         network.head = nn.Linear(width, len(GENRES)).to(device)  # so wide that it asks for patterns
         seen = []
         hook = network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu().numpy()))
-        predict(network, matrices)
+        predict(network, np.concatenate([pictures.matrices[rows], pictures.filtered[rows]]))
         hook.remove()
-        rows = np.concatenate(seen).astype(np.float64)
+        described = np.concatenate(seen).astype(np.float64)
         share = np.where(np.arange(width) < maps, 1 - PATTERN_SHARE, PATTERN_SHARE)
         count = np.where(np.arange(width) < maps, maps, width - maps)
-        scale = (rows.std(axis=0) + 1e-6) * np.sqrt(count / share)
-        layer, intercept = texture.solve_layer(rows / scale, labels, ridge, told)
+        scale = (described.std(axis=0) + 1e-6) * np.sqrt(count / share)
+        layer, intercept = texture.solve_layer(described / scale, pictures.labels[rows], ridge, told)
         weight, bias = torch.from_numpy(layer.T / scale), torch.from_numpy(intercept)
     else:
         network.head = nn.Linear(old.in_features, len(GENRES)).to(device)
@@ -632,13 +631,19 @@ def _taught(pictures: Pictures, split: Split, recipe: Recipe) -> np.ndarray | No
 
 def _made_of(pictures: Pictures, told: np.ndarray | None) -> dict[str, str]:
     """What answers depend on beside the settings."""
-    return {"pictures": digest(pictures.matrices)} | ({} if told is None else {"told": digest(told)})
+    return {"pictures": digest(pictures.matrices, pictures.filtered)} | ({} if told is None else {"told": digest(told)})
 
 
 def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Fit) -> Run:
     dataset = pictures.dataset
     log = dataset.results / "experiments.csv"
     return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit)
+
+
+def fit_texture(pictures: Pictures, rows: np.ndarray, told: np.ndarray | None = None) -> texture.TextureClassifier:
+    """Train the texture classifier on rows of pictures and their filtered copies; told: see `texture.solve_layer`."""
+    described = np.concatenate([pictures.descriptors[rows], pictures.filtered_descriptors[rows]])
+    return texture.fit_texture_classifier(described, pictures.labels[rows], told=told)
 
 
 def run_texture(
@@ -650,8 +655,7 @@ def run_texture(
     """
 
     def fit() -> tuple[Callable, None]:
-        learned = pictures.descriptors[split.train], pictures.labels[split.train]
-        classifier = texture.fit_texture_classifier(*learned, told=told)
+        classifier = fit_texture(pictures, split.train, told)
         return lambda rows: classifier.logits(pictures.descriptors[rows]), None
 
     return _keep(pictures, view, split, seed, {"ridge": texture.RIDGE} | _made_of(pictures, told), fit)
@@ -779,7 +783,7 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble
     train_network(network, pictures, everything, recipe, seed, checkpoint, "final network", taught)
     artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
     model = GenreModel(
-        {"cnn": network, "texture": texture.fit_texture_classifier(pictures.descriptors, pictures.labels)},
+        {"cnn": network, "texture": fit_texture(pictures, everything.train)},
         {"picture": picture},
         familiarity=texture.fit_familiarity(pictures.matrices, artists),
         facts={
@@ -803,9 +807,9 @@ def add_pupils(model: GenreModel, pictures: Pictures, together: Ensemble) -> Non
     """
     told = ear.answers(pictures.heard, pictures.labels)
     network = copy.deepcopy(model.network())
-    solve_head(network, pictures.matrices, pictures.labels, OURS.ridge, told)
-    classifier = texture.fit_texture_classifier(pictures.descriptors, pictures.labels, told=told)
-    model.classifiers |= {"cnn_teacher": network, "texture_teacher": classifier}
+    everything = np.arange(len(pictures.table))
+    solve_head(network, pictures, everything, OURS.ridge, told)
+    model.classifiers |= {"cnn_teacher": network, "texture_teacher": fit_texture(pictures, everything, told)}
     model.ensembles["picture_teacher"] = together
 
 

@@ -11,8 +11,9 @@ statistic, all fixed, each pooled over the whole picture in eight zones of pitch
     patch     modulation: the mean 2-D spectrum of patches (in the spirit of Anden and Mallat's scattering, 2014)
     stats     level, change, covariance and slow rhythm of the bands
 
-Patterns and phases do not depend on how loud, filtered or compressed a record is. That is what makes them keep their
-accuracy on artists that training never met.
+Patterns and phases change less than levels when a record is louder, filtered or compressed. A filter still costs
+accuracy, since cells sink into the black and others rise out of it: so the classifier of the model also learns from a
+filtered copy of each track (see `recipes.random_filter`).
 """
 
 from __future__ import annotations
@@ -281,7 +282,8 @@ def fit_texture_classifier(
 ) -> TextureClassifier:
     """Fit the linear layer in closed form, see `solve_layer`, which says what `told` is.
 
-    described_by: what made the descriptors; each of its groups counts the same, however many descriptors it has.
+    Copies of the tracks may follow them among the descriptors. described_by: what made the descriptors; each of its
+    groups counts the same, however many descriptors it has.
     """
     mean, scale = descriptors.mean(axis=0), descriptors.std(axis=0) + 1e-6
     classifier = TextureClassifier(mean, scale, np.ones_like(mean), np.empty(0), np.empty(0))
@@ -289,23 +291,24 @@ def fit_texture_classifier(
     widths = [part.shape[1] for part in described_by(np.zeros((1, 128, 334), np.uint8)).values()]
     groups = np.split(plain, np.cumsum(widths)[:-1], axis=1)
     weight = np.repeat([1 / np.sqrt(group.var(axis=0).sum()) for group in groups], widths)
-    rows = (plain * weight).astype(np.float64)
-    layer, bias = solve_layer(rows, labels, ridge, told)
+    layer, bias = solve_layer(plain * weight, labels, ridge, told)
     return TextureClassifier(mean, scale, weight, np.float32(layer / SHARPNESS), np.float32(bias / SHARPNESS))
 
 
 def solve_layer(
     rows: np.ndarray, labels: np.ndarray, ridge: float, told: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Give the linear layer with the smallest weights that suits all rows, float64 (n, d): (d, 10), and its bias (10,).
+    """Give the linear layer with the smallest weights that suits all rows, float: (d, 10), and its bias (10,).
 
+    rows (n, d) describe the tracks in the order of their labels (n,); with copies of them behind, they are (k n, d).
     Ridge regression on logits of SHARPNESS for the label and -SHARPNESS for the other genres; `ridge` is relative to
-    the summed variance of all rows. told: what a teacher answers for each row, log-probabilities, float (n, 10), is
+    the summed variance of all rows. told: what a teacher answers for each track, log-probabilities, float (n, 10), is
     added to these logits: to wrong genres that the teacher finds possible the layer need not be so far.
 
     Source: Hinton et al., "Distilling the knowledge in a neural network", 2015, for learning from answers.
     """
     wanted = SHARPNESS * (2 * np.eye(len(GENRES))[labels] - 1) + (0 if told is None else told)
+    wanted = np.tile(wanted, (len(rows) // len(wanted), 1))
     fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, wanted)
     return fitted.coef_.T, fitted.intercept_
 

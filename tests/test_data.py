@@ -266,13 +266,6 @@ def test_a_finished_set_is_left_alone(small_set):
     assert picture.stat().st_mtime_ns == before
 
 
-def test_an_unknown_genre_and_sizes_of_nothing_are_refused(tmp_path):
-    with refused("polka"):
-        demo_songs.song("polka", 0, 5)
-    with refused("at least one"):
-        demo_songs.make_demo_set(tmp_path, clips_per_genre=0)
-
-
 def test_a_download_that_fails_tells_the_cause(monkeypatch, tmp_path):
     def damaged(*_, **__):
         raise ValueError("kaggle.json holds no key")

@@ -41,9 +41,18 @@ def test_mixup_gives_each_picture_shares_of_genres_and_without_it_labels_stay_as
     assert torch.equal(utils.augment(levels, labels, replace(utils.OURS, mixup=0))[1], labels)
 
 
+def test_copies_keep_the_loudest_cell_and_help_with_filtered_pictures(pictures, dataset):
+    pictures, rows, labels = replace(pictures, dataset=dataset), np.arange(len(pictures.labels)), pictures.labels
+    assert np.array_equal(pictures.filtered.max(axis=(1, 2)), pictures.matrices.max(axis=(1, 2)))
+    train, held = rows[rows % 3 > 0], rows[rows % 3 == 0]
+    alone = utils.texture.fit_texture_classifier(pictures.descriptors[train], labels[train])
+    answers = [view.logits(pictures.filtered_descriptors[held]) for view in (alone, utils.fit_texture(pictures, train))]
+    assert metrics.accuracy(answers[1], labels[held]) > metrics.accuracy(answers[0], labels[held]) + 0.1
+
+
 def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     split = utils.random_split(pictures, 0)
-    recipe = replace(QUICK, epochs=4, batch_size=8, evaluate_every=4, mixup=0)
+    recipe = replace(QUICK, epochs=4, batch_size=8, evaluate_every=4, mixup=0, filtered=0)
     first, again, other = (utils.train_network(_network(), pictures, split, recipe, seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
@@ -58,8 +67,7 @@ def test_a_view_that_is_told_the_ears_answers_learns_them_too(pictures, dataset)
     heard += np.random.default_rng(0).normal(0, 0.1, heard.shape)  # to the ear a third sounds like the next genre
     heard[::7] = np.nan
     vars(taught)["heard"] = heard  # in place of listening to the clips
-    classifier = utils.texture.fit_texture_classifier(taught.descriptors, labels)
-    model = utils.GenreModel({"cnn": _network(), "texture": classifier})
+    model = utils.GenreModel({"cnn": _network(), "texture": utils.fit_texture(taught, rows)})
     utils.add_pupils(model, taught, utils.Ensemble({"cnn_teacher": 0.5, "texture_teacher": 0.5}))
     confused = rows[(rows % 3 == 0) & (rows % 7 > 0)]
     pupils = model.views(taught.matrices)
