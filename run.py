@@ -138,7 +138,7 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
     import nbformat
 
     import utils
-    from genres import runs
+    from genres import plots, runs
 
     dataset = utils.find_dataset(data)
     output = ROOT / "data" / dataset.name
@@ -149,6 +149,9 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
         execute(number, target, given | SETTINGS["report"].get(number, {}) | more)
         with replacing(NOTEBOOKS[number]) as temporary:
             nbformat.write(without_parameters(nbformat.read(target, 4)), temporary)
+    results = runs.read_metrics(output / "metrics.json")["results"]  # notebook 03 drew them before 05 and 06 had run
+    figure = plots.plot_results(results, ["fault_filtered", "folds", "random"], f"{dataset.label}: all views")
+    plots.save_figure(figure, ROOT / "figures" / dataset.name, "results")
     if dataset.name == "gtzan":
         runs.write_readme(output / "metrics.json", ROOT / "README.md")
 
