@@ -122,12 +122,23 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
         lanes = [looking, pool.submit(lane, ["06", "04"], 2), pool.submit(lane, ["05"], 1)]
         for future in lanes:
             future.result()
+    draw_results(dataset)
     print(f"\nMade from {dataset.label}, in {shown(dataset.results)}:")
     print("  executed/             the notebooks with their outputs: read 01, 03 and 04 first")
     print("  metrics.json          the results;  experiments.csv: a row for each training run;  model.pt: the model")
     for figure, what in (("results", "all views beside each other"), ("confusion_random", "what is taken for what"),
                          ("answers", "the songs, right and wrong")):  # fmt: skip
         print(f"  {shown(dataset.figures / f'{figure}.png')}   {what}")
+
+
+def draw_results(dataset) -> None:
+    """Draw all views beside each other once more: notebook 03 did so before 05 and 06 had run."""
+    from genres import plots, runs
+
+    results = runs.read_metrics(dataset.results / "metrics.json")["results"]
+    if results:
+        figure = plots.plot_results(results, ["fault_filtered", "folds", "random"], f"{dataset.label}: all views")
+        plots.save_figure(figure, dataset.figures, "results")
 
 
 def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str = "") -> None:
@@ -138,7 +149,7 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
     import nbformat
 
     import utils
-    from genres import plots, runs
+    from genres import runs
 
     dataset = utils.find_dataset(data)
     output = ROOT / "data" / dataset.name
@@ -149,9 +160,7 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
         execute(number, target, given | SETTINGS["report"].get(number, {}) | more)
         with replacing(NOTEBOOKS[number]) as temporary:
             nbformat.write(without_parameters(nbformat.read(target, 4)), temporary)
-    results = runs.read_metrics(output / "metrics.json")["results"]  # notebook 03 drew them before 05 and 06 had run
-    figure = plots.plot_results(results, ["fault_filtered", "folds", "random"], f"{dataset.label}: all views")
-    plots.save_figure(figure, ROOT / "figures" / dataset.name, "results")
+    draw_results(utils.find_dataset(data, output))
     if dataset.name == "gtzan":
         runs.write_readme(output / "metrics.json", ROOT / "README.md")
 

@@ -464,7 +464,8 @@ def train_network(
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
 
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    settings = json.dumps([asdict(recipe), seed, digest(pictures.matrices[split.train], targets)])
+    learned = pictures.matrices[split.train], pictures.filtered[split.train], targets
+    settings = json.dumps([asdict(recipe), seed, digest(*learned)])
     curve = _resume(checkpoint, settings, parts, device)
     epochs = range(len(curve), recipe.epochs)
     for epoch in tqdm(epochs, describe, recipe.epochs, initial=len(curve), disable=not epochs):
