@@ -191,6 +191,11 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
         raise InputError(f"The validation share is {validation_share!r}: give a number between 0 and 1, such as 0.3.")
     groups = twin_groups(pictures.matrices)
     distinct, first = np.unique(groups, return_index=True)
+    counts = pictures.table.iloc[first].groupby("genre").size()
+    if counts.min() < 2:
+        raise InputError(
+            f"There are too few pictures: genre {counts.idxmin()} has {counts.min()}, and needs 2 or more."
+        )
     try:
         train, validation = train_test_split(
             distinct, test_size=validation_share, stratify=pictures.labels[first], random_state=seed

@@ -29,16 +29,6 @@ def absolute(folder: str | Path) -> Path:
     return Path(os.path.abspath(Path(str(folder)).expanduser()))  # noqa: PTH100 (resolve() would follow links)
 
 
-def from_environment(name: str) -> str:
-    """Give the folders that an environment variable names, absolute from where the user typed it; "" without one.
-
-    A kernel works in the folder of its notebook, but the shell's own folder stays in PWD.
-    """
-    named = os.environ.get(name, "")
-    typed_in = os.environ.get("PWD", "")
-    return os.path.join(typed_in, Path(named).expanduser()) if named and typed_in else named  # noqa: PTH118
-
-
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path` to write to, and rename it to `path` when the block has succeeded.

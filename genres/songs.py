@@ -15,7 +15,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, read_sound, refuse_address
-from genres.common import GENRES, ROOT, InputError, from_environment
+from genres.common import GENRES, ROOT, InputError
 from genres.ear import head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
@@ -210,13 +210,13 @@ def choose_songs(
 ) -> tuple[list[Song], str]:
     """Find the songs to classify, and give how titles call them: "own songs" or "demo songs".
 
-    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of $SONGS,
-    else of data/songs, else those that come with the set, else the demo band's, made if need be.
+    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of
+    data/songs, else those that come with the set, else the demo band's, made if need be.
 
     Raises InputError where there are none and `make` is False.
     """
-    if named := folders or from_environment("SONGS"):
-        paths = split_folders(named) if isinstance(named, str) else named
+    if folders:
+        paths = split_folders(folders) if isinstance(folders, str) else folders
         return find_songs(*paths), "own songs"
     if (ROOT / "data" / "songs").is_dir():
         return find_songs(ROOT / "data" / "songs"), "own songs"
