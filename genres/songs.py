@@ -14,8 +14,8 @@ from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, read_sound, refuse_address
-from genres.common import GENRES, ROOT, InputError, from_environment
+from genres.audio import read_sound, refuse_address
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, from_environment
 from genres.ear import head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
