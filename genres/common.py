@@ -6,6 +6,8 @@ import functools
 import hashlib
 import inspect
 import os
+import re
+import stat
 import sys
 import time
 import uuid
@@ -14,6 +16,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import CodeType, FunctionType
+from urllib.request import url2pathname
 
 import filelock
 import joblib
@@ -21,18 +24,57 @@ import numpy as np
 from tqdm.auto import tqdm
 
 GENRES = ("blues", "classical", "country", "disco", "hiphop", "jazz", "metal", "pop", "reggae", "rock")
+SAMPLE_RATE = 22_050  # Hz; that of GTZAN's clips, and what librosa.load resamples to
 ROOT = Path(__file__).resolve().parents[1]  # the project's folder
 CONSTANTS = (bool, int, float, str, bytes, tuple, frozenset, list, dict, np.ndarray)  # what code may depend on by name
 LEFTOVER_SECONDS = 3600  # age at which a temporary file counts as left by a run that was killed
+FILE_URL = re.compile(r"\s*file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)  # a Path of one has lost two slashes
+CONTROL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
+)  # break or turn lines
+SURROGATE = re.compile("[\ud800-\udfff]")  # Python's stand-in for a byte of a file name that is not UTF-8
+
+
+def printable(text: str) -> str:
+    """Return text that every table, page and console line can hold: control signs are blanks, surrogates U+FFFD."""
+    return SURROGATE.sub("\ufffd", CONTROL.sub(" ", text))
 
 
 class InputError(ValueError):
     """A file or folder that the user gave cannot be used; the message names it and says what to do."""
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 def absolute(folder: str | Path) -> Path:
-    """Return a folder as an absolute path: `~` is the home folder, a relative one is meant from the working folder."""
-    return Path(os.path.abspath(Path(str(folder)).expanduser()))  # noqa: PTH100 (resolve() would follow links)
+    """Return an absolute path: `~` is the home folder, a relative one is meant from the working folder.
+
+    `file:///a%20b` is /a b, as a browser means it. Links are not followed, and nothing needs to be there.
+    """
+    text = str(folder)
+    if url := FILE_URL.match(text):
+        text = url2pathname(text[url.end() :].rstrip())
+    return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (Path's own fail for "~a.mp3")
+
+
+def why_unreadable(path: Path) -> str:
+    """Return what keeps a file or folder from being read, as the end of a sentence that names it; "" for nothing.
+
+    A pipe or a device may never end. The shell's own `<(command)` lies in a folder `fd`, and ends.
+    """
+    try:
+        mode = path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return "does not exist: check the name and the folder."
+    except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
+        reason = getattr(error, "strerror", None) or "no such name"
+        return f"cannot be opened ({reason}): check the name and that you may read it."
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parent.name == "fd"):
+        return "is a pipe or a device: give a file."
+    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
+        return "cannot be read: change its permissions."
+    return ""
 
 
 @contextmanager
@@ -85,6 +127,11 @@ def digest(*parts: object) -> str:
     total = hashlib.sha256()
     for piece in _pieces(parts):
         total.update(piece if isinstance(piece, np.ndarray) else f"{piece}\n".encode("utf-8", "surrogatepass"))
+    """Return 16 hexadecimal digits that change whenever an array, or the text of anything else, changes."""
+    total = hashlib.sha256()
+    for part in parts:
+        text = f"{part}\n".encode("utf-8", "surrogatepass")
+        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else text)
     return total.hexdigest()[:16]
 
 

@@ -25,8 +25,8 @@ from scipy.special import log_softmax
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from torch import Tensor, nn
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, in_parallel, replacing
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel, replacing
 from genres.metrics import accuracy
 
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"

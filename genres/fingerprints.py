@@ -14,8 +14,8 @@ import soundfile
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import ROOT, InputError, replacing
+from genres.audio import load_audio
+from genres.common import ROOT, SAMPLE_RATE, InputError, replacing
 from genres.ear import read_heard
 from genres.song_files import known_title
 from genres.spectrogram import (

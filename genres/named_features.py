@@ -26,8 +26,8 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import InputError, digest, files_key, in_parallel, kept
+from genres.audio import load_audio
+from genres.common import SAMPLE_RATE, InputError, digest, files_key, in_parallel, kept
 from genres.runs import Run, Split, keep_run
 from genres.spectrogram import DB_PER_LEVEL
 

@@ -28,8 +28,7 @@ from PIL import Image
 from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
-from genres.audio import SAMPLE_RATE
-from genres.common import GENRES, digest, replacing
+from genres.common import GENRES, SAMPLE_RATE, digest, replacing
 from genres.metrics import reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
