@@ -120,10 +120,10 @@ class Pictures:
         GTZAN; else from those clips that have sound.
         """
         pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
-        known = ear.read_heard(ROOT / "data" / self.dataset.name / "ear.npz")
+        known = ear.read_ear_features(ROOT / "data" / self.dataset.name / "ear.npz")
         if not known or len(pairs) >= 0.95 * len(self.table):
             paths, names = list(pairs.values()), np.array(list(pairs), str)
-            make = lambda: {"image": names, "features": ear.hear_clips(paths)}  # noqa: E731
+            make = lambda: {"image": names, "features": ear.read_clip_features(paths)}  # noqa: E731
             if not pairs:
                 return None
             stored = kept(self.dataset.cache / "ear.npz", digest(files_key(paths), ear.PATCH_FRAMES), make)

@@ -7,6 +7,7 @@ Each is trained by `keep_run`, and everything after that only reads what was kep
 
 from __future__ import annotations
 
+import inspect
 import io
 import json
 import time
@@ -85,7 +86,15 @@ class Run:
 
 
 def keep_run(
-    folder: Path, log: Path, view: str, split: Split, seed: int, settings: dict, labels: np.ndarray, fit: Fit
+    folder: Path,
+    log: Path,
+    view: str,
+    split: Split,
+    seed: int,
+    settings: dict,
+    labels: np.ndarray,
+    fit: Fit,
+    *inputs: object,
 ) -> Run:
     """Train a view on a split, or read what a former call with the same settings kept in `folder`.
 
@@ -95,7 +104,8 @@ def keep_run(
     goes to the table `log`, experiments.csv, when it has trained.
     """
     text = json.dumps(settings)
-    key = digest(view, seed, text, *split.parts.values())
+    sources = [inspect.getsource(part) if callable(part) else part for part in inputs]
+    key = digest(view, seed, text, *sources, *split.parts.values())
 
     def train() -> dict[str, np.ndarray]:
         started = time.monotonic()

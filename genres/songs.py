@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from genres.audio import SAMPLE_RATE, read_sound, refuse_address
 from genres.common import GENRES, ROOT, InputError, from_environment
-from genres.ear import head_features, hear, tags_of_pools, window_features
+from genres.ear import head_features, listen, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
@@ -136,7 +136,7 @@ def classify_song(
     song = replace(song.with_tags(sound.title, sound.artist), note=note)
     mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
-    heard = window_features(hear(sound.samples), starts, CLIP_SECONDS) if "ear" in model.classifiers else None
+    heard = window_features(listen(sound.samples), starts, CLIP_SECONDS) if "ear" in model.classifiers else None
     overview, seconds = mel_to_matrix(mel), len(sound.samples) / SAMPLE_RATE
     squeezed = model.probabilities(overview[None])[0] if squeeze else None
     match = next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist)
@@ -273,20 +273,20 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
     clips that the model has learned.
     """
     columns = ["image", "genre", "artist", "title", "distance"]
-    images, familiar = prints.images.tolist(), model.familiarity
+    images, genres, familiar = prints.images.tolist(), prints.genres, model.familiarity
     if result.matrices is None or familiar is None or len(familiar.points) != len(images):
         return pd.DataFrame(columns=columns)
     clips, song = familiar.points, familiar.place(result.matrices)
-    if result.heard is not None and prints.heard:
-        images = [image for image in images if image in prints.heard]
+    if result.heard is not None and prints.ear_features:
+        rows = [row for row, image in enumerate(images) if image in prints.ear_features]
+        images, genres = [images[row] for row in rows], prints.genres[rows]
         head = model.classifiers["ear"]
-        clips = head.standardised(np.stack([prints.heard[image] for image in images]))
+        clips = head.standardised(np.stack([prints.ear_features[image] for image in images]))
         song = head.standardised(result.heard)
     distances = cdist(song, clips).mean(axis=0) / np.sqrt(clips.shape[1])
     rows = []
     for row in np.argsort(distances)[:count]:
-        genre = next((genre for genre in GENRES if images[row].lower().startswith(genre)), "")
-        rows.append((images[row], genre, *prints.names.get(images[row], ("", "")), distances[row]))
+        rows.append((images[row], genres[row], *prints.names.get(images[row], ("", "")), distances[row]))
     return pd.DataFrame(rows, columns=columns)
 
 
