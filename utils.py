@@ -28,7 +28,16 @@ from genres.common import GENRES, ROOT, InputError, digest, file_stamps, in_para
 from genres.datasets import DataSet, artist_numbers, clip_of_rows, find_dataset, genre_folders, read_tracks, twin_groups
 from genres.metrics import accuracy
 from genres.runs import Run, Split, blend, blend_runs, keep_run
-from genres.spectrogram import BIN_OF_ROW, COLUMNS, INNER_COLUMNS, INNER_ROWS, MAGMA, MEL_BINS, matrix_to_picture, picture_to_matrix
+from genres.spectrogram import (
+    BIN_OF_ROW,
+    COLUMNS,
+    INNER_COLUMNS,
+    INNER_ROWS,
+    MAGMA,
+    MEL_BINS,
+    matrix_to_picture,
+    picture_to_matrix,
+)
 from genres.training import CNN_RECIPE, Recipe, augment, autocast, mask_bands, pick_device, update_average
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
@@ -185,8 +194,8 @@ def fault_filtered_split(pictures: Pictures) -> Split:
 def artist_fold_split(pictures: Pictures, fold: int) -> Split:
     """Return one of three folds with other artists, 1 to 3, as the test part, and the other two for training.
 
-    GTZAN's are published (Sturm, "The state of the art ten years after a state of the art", 2014; they leave out what is
-    faulty or repeated); for another set they are drawn.
+    GTZAN's are published (Sturm, "The state of the art ten years after a state of the art", 2014; they leave out what
+    is faulty or repeated); for another set they are drawn.
     """
     if "artist_fold" not in pictures.tracks:
         split = Split("all", np.arange(len(pictures.table)))
@@ -276,7 +285,8 @@ class ReferenceNetwork(nn.Module):
     """The reference project's network, which looks at the whole picture, margin and frame included.
 
     Three convolutions, two poolings, two dense layers. channels (64, 128, 64) is its first solution, (16, 32, 16)
-    its final one. Takes levels of 0 to 255, float (n, 128, 334), draws them as 3 x 288 x 432 and returns logits (n, 10).
+    its final one. Takes levels of 0 to 255, float (n, 128, 334), draws them as 3 x 288 x 432 and returns logits (n,
+    10).
     """
 
     def __init__(self, channels: tuple[int, int, int] = (64, 128, 64)) -> None:
@@ -316,8 +326,8 @@ class GenreNetwork(nn.Module):
     """Our network: fixed comparisons of neighbours, convolutions, zones of pitch, and one dense layer.
 
     The first layer is fixed: the level, the level of each band against its own mean over time, and how much louder or
-    softer neighbours are. Then come convolutions, each with batch normalisation and ReLU, and in between time is halved.
-    At the end stand the mean and the root mean square of each channel in each zone of pitch.
+    softer neighbours are. Then come convolutions, each with batch normalisation and ReLU, and in between time is
+    halved. At the end stand the mean and the root mean square of each channel in each zone of pitch.
 
     Takes levels of 0 to 255, float (n, 128, columns), and returns logits (n, 10). widths are the channels of the
     convolutions, zones into how many parts the pitch axis is cut; without differences only two channels go in.
@@ -460,7 +470,10 @@ def train_network(
         torch.manual_seed(1_000 * seed + epoch)
         steps = itertools.count(epoch * len(loader))
         move = lambda: update_average(average, network, next(steps), recipe.averaging)  # noqa: B023, E731
-        row = {"epoch": epoch + 1, "loss": train_epoch(network, loader, loss_function, optimiser, schedule, recipe, move)}
+        row = {
+            "epoch": epoch + 1,
+            "loss": train_epoch(network, loader, loss_function, optimiser, schedule, recipe, move),
+        }
         if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
             row |= _whole_accuracies(average, pictures, split)
         curve.append(row)
@@ -573,7 +586,9 @@ def run_network(
     return run
 
 
-def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Callable, *inputs: object) -> Run:
+def _keep(
+    pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Callable, *inputs: object
+) -> Run:
     dataset = pictures.dataset
     log = dataset.results / "experiments.csv"
     return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit, *inputs)
@@ -718,7 +733,7 @@ def add_ear(model: GenreModel, pictures: Pictures, sound: Blend) -> None:
     features, artists = pictures.ear_features[rows], pictures.artists
     model.ear, model.sound = ear.fit_head(features, pictures.labels[rows]), sound
     artists = rows if artists is None else artists[rows]
-    model.neighbours = ear.fit_neighbours(model.ear, features, pictures.table.iloc[rows], artists)
+    model.neighbours = ear.fit_neighbours(features, pictures.table.iloc[rows], artists)
 
 
 def save_model(path: Path, model: GenreModel) -> None:

@@ -29,9 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]  # the project's folder
 CONSTANTS = (bool, int, float, str, bytes, tuple, frozenset, list, dict, np.ndarray)  # what code may depend on by name
 LEFTOVER_SECONDS = 3600  # age at which a temporary file counts as left by a run that was killed
 FILE_URL = re.compile(r"\s*file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)  # a Path of one has lost two slashes
-CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
-)  # break or turn lines
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")  # break or turn lines
 SURROGATE = re.compile("[\ud800-\udfff]")  # Python's stand-in for a byte of a file name that is not UTF-8
 
 

@@ -55,8 +55,8 @@ def compare_accuracies(
 ) -> dict[str, float | bool]:
     """Compare two sets of scores, float (n, 10), on the same tracks: first minus second, and whether it is chance.
 
-    Groups, (n,), such as artists, are resampled as a whole. Returns difference, low and high (95 % interval), fractions,
-    and beyond_chance: whether the interval leaves out 0.
+    Groups, (n,), such as artists, are resampled as a whole. Returns difference, low and high (95 % interval),
+    fractions, and beyond_chance: whether the interval leaves out 0.
     """
     gain = (first.argmax(axis=1) == labels).astype(float) - (second.argmax(axis=1) == labels)
     groups = np.arange(len(gain)) if groups is None else groups
@@ -124,7 +124,7 @@ def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) ->
 
 
 def chance_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
-    """Compute the range that holds 95 % of the calibration errors of a perfectly calibrated model with these confidences.
+    """Compute the range of 95 % of the calibration errors of a perfectly calibrated model with these confidences.
 
     With few predictions in a bin even such a model errs by chance: right answers are drawn from its own confidences.
     """

@@ -57,9 +57,9 @@ class SongResult:
 
     kind: "sound", "kaggle" or "web" (a web tool's picture). starts: second at which each window begins, float (k,).
     answer: what the model says of the windows. matrices: the windows themselves, uint8 (k, 128, 334), overview: the
-    whole song as one, and seconds its length; none for web pictures. ear_features: what the tagger hears in each window,
-    float32 (k, 803); none for pictures. match: the training clip that was found in it, or None. A song that could not
-    be read has no windows, and `song.note` says why.
+    whole song as one, and seconds its length; none for web pictures. ear_features: what the tagger hears in each
+    window, float32 (k, 803); none for pictures. match: the training clip that was found in it, or None. A song that
+    could not be read has no windows, and `song.note` says why.
     """
 
     song: Song
@@ -236,8 +236,8 @@ def choose_songs(
 ) -> tuple[list[Song], str]:
     """Find the songs to classify, and return how titles call them: "own songs" or "demo songs".
 
-    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of data/songs,
-    else those that come with the set, else the demo band's, made if need be.
+    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of
+    data/songs, else those that come with the set, else the demo band's, made if need be.
 
     Raises InputError where there are none and `make` is False.
     """
@@ -332,8 +332,8 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answ
 def score_songs(results: Sequence[SongResult]) -> dict:
     """Count the songs with a genre and an answer, apart from those that the training set has.
 
-    total and correct count every answer, answered and answered_correct those that are sure enough, in_training the songs
-    left out.
+    total and correct count every answer, answered and answered_correct those that are sure enough, in_training the
+    songs left out.
     """
     scored = [result for result in results if result.right is not None]
     new = [result for result in scored if result.match is None]

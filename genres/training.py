@@ -85,7 +85,7 @@ def augment(levels: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Ten
 
 
 def mask_bands(maps: Tensor, masks: int = 2, bins: int = 8, columns: int = 8) -> Tensor:
-    """Set `masks` random bands of at most so many bins, and of so many columns, to zero in each of (n, c, height, width).
+    """Set random bands to zero in maps, (n, c, height, width): of at most so many bins, and of so many columns.
 
     Source: Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", 2019.
     """
