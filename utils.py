@@ -47,6 +47,7 @@ MODEL_VERSION = 2  # of the parts of model.pt
 FOLDS = 3  # of artists
 DISTANCES = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # of compared neighbours, (mel bins, columns)
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the right, up, and the two diagonals
+MARGIN = 4  # the largest of these distances
 SOFTNESS = 6.0  # levels, 0.9 dB: a difference of this size counts three quarters
 
 
@@ -323,63 +324,68 @@ class ReferenceNetwork(nn.Module):
 
 
 class GenreNetwork(nn.Module):
-    """Our network: fixed comparisons of neighbours, convolutions, zones of pitch, and one dense layer.
+    """Our network: fixed comparisons of neighbours, convolutions, averages in zones of pitch, and one dense layer.
 
-    The first layer is fixed: the level, the level of each band against its own mean over time, and how much louder or
-    softer neighbours are. Then come convolutions, each with batch normalisation and ReLU, and in between time is
-    halved. At the end stand the mean and the root mean square of each channel in each zone of pitch.
-
-    Takes levels of 0 to 255, float (n, 128, columns), and returns logits (n, 10). widths are the channels of the
-    convolutions, zones into how many parts the pitch axis is cut; without differences only two channels go in.
+    Takes levels of 0 to 255, float (n, 128, columns), and returns logits (n, 10). widths: channels of the convolutions.
+    zones: parts of the pitch axis that are averaged apart. Without differences the level alone goes in.
     """
 
     def __init__(
         self, widths: Sequence[int] = (32, 64, 96, 128), zones: int = 8, differences: bool = True, dropout: float = 0.4
     ) -> None:
         super().__init__()
-        self.zones, self.differences = zones, differences
-        layers, inside = [], 2 + 4 * len(DISTANCES) * differences
-        for width in widths:
-            convolution = nn.Conv2d(inside, width, 3, padding=1, bias=False)
-            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d((1, 2))]
-            inside = width
-        self.features = nn.Sequential(*layers[:-1])
-        self.norm = nn.BatchNorm1d(2 * zones * inside)
-        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(2 * zones * inside, len(GENRES))
+        self.zones = zones
+        self.register_buffer("kernels", difference_kernels() if differences else None, persistent=False)
+        inputs = [2 + (len(self.kernels) if differences else 0), *widths]
+        self.stages = nn.ModuleList(
+            nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
+            for before, after in itertools.pairwise(inputs)
+        )
+        self.norm, self.dropout = nn.BatchNorm1d(2 * zones * sum(widths)), nn.Dropout(dropout)
+        self.head = nn.Linear(2 * zones * sum(widths), len(GENRES))
 
     def forward(self, levels: Tensor) -> Tensor:
         """Compute logits (n, 10) for levels (n, 128, columns)."""
         channels = self.input_channels(levels)
-        return self.classify(self.features(mask_bands(channels) if self.training else channels))
+        return self.classify(self.feature_maps(mask_bands(channels) if self.training else channels))
 
     def input_channels(self, levels: Tensor) -> Tensor:
         """Compute what the convolutions see, about -1 to 2: float (n, 26, 64, columns / 2)."""
-        mean, spread = levels.mean(dim=2, keepdim=True), levels.std(dim=2, keepdim=True)
-        channels = [torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)]
-        channels += [neighbour_differences(levels)] if self.differences else []
-        return nn.functional.avg_pool2d(torch.cat(channels, dim=1), 2)
+        against_mean = (levels - levels.mean(2, keepdim=True)) / (levels.std(2, keepdim=True) + 8)
+        channels = nn.functional.avg_pool2d(torch.stack([(levels - 100) / 80, against_mean], dim=1), 2)
+        if self.kernels is None:
+            return channels
+        padded = nn.functional.pad(levels[:, None], (MARGIN,) * 4, mode="replicate")
+        differences = nn.functional.conv2d(padded, self.kernels, stride=2) / SOFTNESS
+        return torch.cat([channels.to(differences.dtype), differences.tanh()], dim=1)
 
-    def classify(self, maps: Tensor) -> Tensor:
-        """Pool the maps, (n, channels, 64, time), in zones of pitch, and compute logits (n, 10)."""
-        zones = maps.float().unflatten(2, (self.zones, -1))
-        pooled = torch.cat([zones.mean((3, 4)), (zones.square().mean((3, 4)) + 1e-4).sqrt()], dim=1)
-        return self.head(self.dropout(self.norm(pooled.flatten(1))))
+    def feature_maps(self, channels: Tensor) -> list[Tensor]:
+        """Compute the maps after each convolution, (n, width, 64, time); from one to the next time is halved."""
+        maps = [self.stages[0](channels.contiguous(memory_format=torch.channels_last))]
+        for stage in self.stages[1:]:
+            maps.append(stage(nn.functional.max_pool2d(maps[-1], (1, 2))))
+        return maps
+
+    def classify(self, maps: list[Tensor]) -> Tensor:
+        """Average all maps, and their squares, over time in each zone of pitch, and compute logits (n, 10)."""
+        zones = [each.float().unflatten(2, (self.zones, -1)) for each in maps]
+        means = [each.mean((3, 4)).flatten(1) for each in zones]
+        deviations = [(each.square().mean((3, 4)) + 1e-4).sqrt().flatten(1) for each in zones]
+        return self.head(self.dropout(self.norm(torch.cat(means + deviations, dim=1))))
 
 
-def neighbour_differences(levels: Tensor) -> Tensor:
-    """Compute how much louder (up to 1) or softer (-1) neighbours are: (n, 24, 128, columns) for levels of 0 to 255.
+def difference_kernels() -> Tensor:
+    """Return the weights of a fixed convolution, float (24, 1, 9, 9): 1 at a neighbour and -1 in the middle.
 
-    Four directions at each of the six DISTANCES: what local binary patterns compare (Ojala et al., 2002), squashed
-    softly. It is a convolution with fixed weights, 1 at the neighbour and -1 at the cell, and a tanh.
+    Four directions at each of the six DISTANCES. It says how much louder or softer neighbours are, which local binary
+    patterns count (Ojala et al., "Multiresolution gray-scale and rotation invariant texture classification", 2002).
     """
-    bins, columns = levels.shape[1:]
-    far = max(map(max, DISTANCES))
-    padded = nn.functional.pad(levels[:, None], (far, far, far, far), mode="replicate")[:, 0]
-    neighbours = [
-        padded[:, far + up * b : far + up * b + bins, far + right * c : far + right * c + columns]
-        for (b, c), (up, right) in itertools.product(DISTANCES, ((0, 1), (1, 0), (1, 1), (1, -1)))
-    ]
-    return ((torch.stack(neighbours, dim=1) - levels[:, None]) / SOFTNESS).tanh()
+    pairs = list(itertools.product(DISTANCES, DIRECTIONS))
+    kernels = torch.zeros(len(pairs), 1, 2 * MARGIN + 1, 2 * MARGIN + 1)
+    kernels[:, 0, MARGIN, MARGIN] = -1
+    for kernel, ((bins, columns), (up, right)) in zip(kernels, pairs, strict=True):
+        kernel[0, MARGIN + up * bins, MARGIN + right * columns] = 1
+    return kernels
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -539,17 +545,24 @@ def predict(network: nn.Module, matrices: np.ndarray, batch_size: int = 16) -> n
 def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndarray:
     """Compute what in matrices, uint8 (n, 128, 334), speaks for a genre: float32 (n, 128, 334), 0 to 1, smooth.
 
-    Source: Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017.
+    The maps after all convolutions count, each by its gradient. Source: Selvaraju et al., "Grad-CAM: visual
+    explanations from deep networks via gradient-based localization", 2017.
     """
     device = next(network.parameters()).device
     network.eval()
     with torch.no_grad(), autocast(device):
-        maps = network.features(network.input_channels(torch.from_numpy(matrices).to(device).float())).float()
-    maps.requires_grad_(True)
+        levels = torch.from_numpy(matrices).to(device).float()
+        maps = [each.float() for each in network.feature_maps(network.input_channels(levels))]
+    for each in maps:
+        each.requires_grad_(True)
     logits = network.classify(maps)
-    (gradient,) = torch.autograd.grad(logits[:, GENRES.index(genre)].sum(), maps)
-    heat = (gradient * maps.detach()).sum(dim=1, keepdim=True).relu()
-    heat = nn.functional.interpolate(heat, matrices.shape[1:], mode="bilinear", align_corners=False)[:, 0]
+    gradients = torch.autograd.grad(logits[:, GENRES.index(genre)].sum(), maps)
+    heat = sum(
+        nn.functional.interpolate((gradient * each).sum(1, keepdim=True).detach(), matrices.shape[1:], mode="bilinear")
+        * each.shape[3]  # a gradient is that of a mean over so many cells
+        for gradient, each in zip(gradients, maps, strict=True)
+    )
+    heat = nn.functional.avg_pool2d(heat.relu(), 9, 1, 4)[:, 0]
     return (heat / heat.amax(dim=(1, 2), keepdim=True).clamp(min=1e-9)).cpu().numpy()
 
 
@@ -628,7 +641,7 @@ def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe = C
 def untrained_convolutions(**settings: object) -> GenreNetwork:
     """Return a network whose convolutions keep their random weights: only the dense layer learns. A control."""
     network = GenreNetwork(**settings)
-    network.features.requires_grad_(False)
+    network.stages.requires_grad_(False)
     return network
 
 
