@@ -16,10 +16,10 @@ from scipy.sparse import csr_array
 from scipy.sparse.csgraph import connected_components
 
 from genres.audio import load_audio, refuse_address
-from genres.common import GENRES, ROOT, InputError, absolute, digest, files_key, in_parallel, locked, replacing
+from genres.common import GENRES, ROOT, InputError, absolute, digest, file_stamps, in_parallel, locked, replacing
 from genres.runs import Split
 from genres.song_files import PICTURE_SUFFIXES, SOUND_SUFFIXES, file_names, paths_below
-from genres.spectrogram import CLIP_SAMPLES, audio_to_matrix, matrix_to_picture, picture_to_matrix
+from genres.spectrogram import audio_to_matrix, matrix_to_picture, middle_clip, picture_to_matrix
 
 KAGGLE_SET = "andradaolteanu/gtzan-dataset-music-genre-classification"
 GTZAN_SAMPLES = ROOT / "data_samples"  # pictures of GTZAN, by which it is known; file names alone do not tell
@@ -157,35 +157,21 @@ def _picture_names(folder: Path) -> dict[Path, str]:
     return {path: f"{(unique[path] or names[path][-1:])[0]}.png" for path in paths}
 
 
-def read_clip(sound: Path) -> np.ndarray:
-    """Return the part of a sound file that its picture shows: mono float32 samples at 22 050 Hz.
-
-    It is the middle 30 s, or the whole of a clip that is hardly longer, as some of GTZAN's are. Raises InputError for a
-    file that cannot be read.
-    """
-    samples = load_audio(sound)
-    if len(samples) <= 1.05 * CLIP_SAMPLES:
-        return samples
-    first = (len(samples) - CLIP_SAMPLES) // 2
-    return samples[first : first + CLIP_SAMPLES]
-
-
 def _draw_clip(job: tuple[Path, Path]) -> str:
-    """Draw one sound file unless that is done, and return what is wrong with it; its picture notes the file's key."""
+    """Draw one sound file unless that is done, and return what is wrong with it; its picture notes the file's stamp."""
     sound, picture = job
-    key = files_key([sound])
+    stamp, note = digest(*file_stamps([sound])), PngInfo()
+    note.add_text("sound", stamp)
     with suppress(OSError), Image.open(picture) as image:
-        if image.info.get("source") == key:
+        if image.info.get("sound") == stamp:
             return ""
     try:
-        matrix = audio_to_matrix(read_clip(sound))
+        drawing = matrix_to_picture(audio_to_matrix(middle_clip(load_audio(sound))))
     except InputError as error:
         picture.unlink(missing_ok=True)
         return str(error)
-    note = PngInfo()
-    note.add_text("source", key)
     with replacing(picture) as temporary:
-        matrix_to_picture(matrix).save(temporary, format="PNG", pnginfo=note)
+        drawing.save(temporary, format="PNG", pnginfo=note)
     return ""
 
 

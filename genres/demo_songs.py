@@ -42,8 +42,8 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, locked, replacing
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, locked, replacing
 from genres.spectrogram import CLIP_SECONDS, audio_to_matrix, compile_librosa, matrix_to_picture
 
 # --- 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms ---

@@ -1,11 +1,11 @@
-"""A pretrained ear: a network that learned to tag a million songs, and a small head on it for the ten genres.
+"""The ear, a pretrained tagger (musicnn), and a small head on it that tells genres.
 
 The network is MSD_musicnn (Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio
-tagging", 2019). It learned the tags that listeners of last.fm gave to songs of the Million Song Dataset, never a label
-of GTZAN. Its 0.8 million weights stay as they are; what is trained here is one linear layer on what it hears.
+tagging", 2019). It learned the tags that listeners of last.fm gave to about 200,000 songs of the Million Song Dataset,
+never a label of GTZAN. Its 0.8 million weights stay as they are; what is trained here is one linear layer.
 
     sound -> 16 kHz -> log-mel patches of 3 s -> 753 channels over time -> mean and maximum (pools) -> 50 tags
-                                                                            `-> head -> 10 genres
+                                                                            `-> head -> genres
 
 It needs sound: a picture holds neither its 16 ms steps nor how loud a record is.
 """
@@ -13,7 +13,7 @@ It needs sound: a picture holds neither its 16 ms steps nor how loud a record is
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,13 +21,15 @@ import librosa
 import numpy as np
 import pandas as pd
 import torch
-from scipy.special import log_softmax
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from scipy.spatial.distance import cdist
+from sklearn.covariance import empirical_covariance, shrunk_covariance
+from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, in_parallel, replacing
-from genres.metrics import accuracy
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel, replacing
+from genres.song_files import SOUND_SUFFIXES, find_songs
+from genres.spectrogram import middle_clip
 
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
 TAGS = (
@@ -44,7 +46,8 @@ EAR_RATE = 16_000  # Hz
 EAR_WINDOW_SAMPLES, EAR_HOP_SAMPLES = 512, 256  # 32 ms and 16 ms
 EAR_MEL_BINS = 96
 PATCH_FRAMES = 187
-PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # 2.99 s at 16 kHz
+PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # at 16 kHz
+PATCH_SECONDS = PATCH_SAMPLES / EAR_RATE  # 2.99 s
 MOST_PATCHES = 24  # of one song, 72 s of it: on two cores they take less than a second
 QUIET_DB = 30.0  # a patch this far below a song's loud part counts as silence or fade-out
 RATE_IN, RATE_OUT = 441, 320  # samples that last equally long at the two rates: a block of 20 ms
@@ -61,7 +64,12 @@ NORM_EPSILON = 1e-3  # TensorFlow's default
 SHRINKAGE = 0.4  # of the covariance within genres towards a multiple of the identity
 CLIP = 2.0  # standard deviations from the mean; what lies further out counts as so far, also in songs from elsewhere
 SMALLEST_DEVIATION = 0.01  # features that vary less are constant: standardised, they would drown the others elsewhere
-HEAD_SHARPNESS = 1 / 7  # Gaussian log-odds are far too sure, because the features are no Gaussians
+LOGIT_SCALE = 1 / 7  # Gaussian log-odds are far too sure, because the features are no Gaussians
+
+# Familiarity. Chosen on speech (espeak-ng), noise and tones, all of which but brown noise are told from music.
+NEAREST = 3  # rank of the neighbour that says how far away the training clips are
+COMPONENTS = 30  # principal components in which neighbours are looked for
+FAMILIAR_CLIP = 5.0  # standard deviations, wider than the head's: what lies far out is what counts here
 
 
 class EarNetwork(nn.Module):
@@ -83,7 +91,7 @@ class EarNetwork(nn.Module):
         self.output = nn.Linear(200, len(TAGS))
 
     def pools(self, patches: Tensor) -> Tensor:
-        """Give (n, 1506), the mean over time of 753 channels and then their maximum, for patches (n, 187, 96)."""
+        """Return (n, 1506), the mean over time of 753 channels and then their maximum, for patches (n, 187, 96)."""
         image = self.input_norm(patches[:, None])
         branches = zip(self.front, self.front_norms, strict=True)
         front = torch.cat([self._branch(image, *branch) for branch in branches], dim=1)
@@ -95,7 +103,7 @@ class EarNetwork(nn.Module):
         return torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1)
 
     def tags(self, pools: Tensor) -> Tensor:
-        """Give the probabilities of the tags, (n, 50), for pools (n, 1506)."""
+        """Return the probabilities of the tags, (n, 50), for pools (n, 1506)."""
         mean, maximum = pools.split(CHANNELS, dim=1)
         pairs = torch.stack([maximum, mean], dim=2).flatten(1)
         hidden = self.hidden_norm(self.hidden(self.pool_norm(pairs)).relu())
@@ -112,7 +120,7 @@ class EarNetwork(nn.Module):
         return norm(extreme.relu())
 
     def load_published(self, stored: dict[str, np.ndarray]) -> None:
-        """Take over the published weights by TensorFlow's names; KeyError or RuntimeError where some do not fit."""
+        """Copy the published weights by TensorFlow's names; KeyError or RuntimeError where some do not fit."""
         norms = [self.input_norm, *self.front_norms, *self.middle_norms, self.pool_norm, self.hidden_norm]
         of_norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
         of_layer = {"kernel": "weight", "bias": "bias"}
@@ -133,7 +141,7 @@ class EarNetwork(nn.Module):
 
 @functools.cache
 def read_network(path: Path = WEIGHTS_PATH) -> EarNetwork:
-    """Give the network with its published weights, ready to listen; read once.
+    """Read the network with its published weights, once.
 
     Raises InputError for a missing, damaged or foreign file.
     """
@@ -149,8 +157,8 @@ def read_network(path: Path = WEIGHTS_PATH) -> EarNetwork:
 
 
 @dataclass(frozen=True)
-class Heard:
-    """What the ear heard in the patches of a sound, 3 s each.
+class Patches:
+    """What the tagger computes of the patches of a sound, 3 s each.
 
     starts: second at which each patch begins, float (n,). tags: probabilities, float32 (n, 50), in the order of TAGS.
     pools: float32 (n, 1506), the mean over time of 753 channels, then their maximum. n is at least 1.
@@ -160,13 +168,18 @@ class Heard:
     tags: np.ndarray
     pools: np.ndarray
 
+    @property
+    def features(self) -> np.ndarray:
+        """What a head sees of the whole sound, float32 (803,)."""
+        return head_features(self.tags.mean(axis=0), self.pools.mean(axis=0))
+
 
 @torch.inference_mode()
-def hear(samples: np.ndarray, most: int = MOST_PATCHES) -> Heard:
-    """Listen to a sound, float32 mono at 22 050 Hz, in patches of 3 s without overlap.
+def listen(samples: np.ndarray, most: int = MOST_PATCHES) -> Patches:
+    """Compute tags and pools of a sound, float32 mono at 22 050 Hz, in patches of 3 s without overlap.
 
     A rest shorter than a patch is left out; a sound shorter than one patch is repeated until it fills one. Patches of
-    silence and fade-outs are left out, and of more than `most` others only so many are heard, evenly spaced from the
+    silence and fade-outs are left out, and of more than `most` others only so many are computed, evenly spaced from the
     first to the last. Nothing but these patches is resampled, so an hour takes no longer than a song.
     """
     network = read_network()
@@ -180,17 +193,17 @@ def hear(samples: np.ndarray, most: int = MOST_PATCHES) -> Heard:
         for start in range(0, len(chosen), 2)
     ]
     pools = torch.cat(pools)
-    return Heard(chosen * PATCH_SAMPLES / EAR_RATE, network.tags(pools).numpy(), pools.numpy())
+    return Patches(chosen * PATCH_SAMPLES / EAR_RATE, network.tags(pools).numpy(), pools.numpy())
 
 
 @torch.inference_mode()
 def tags_of_pools(pools: np.ndarray) -> np.ndarray:
-    """Give the tags, float32 (n, 50), that belong to pools, float32 (n, 1506), of patches."""
+    """Compute the tags, float32 (n, 50), that belong to pools, float32 (n, 1506), of patches."""
     return read_network().tags(torch.from_numpy(pools)).numpy()
 
 
 def _sounding_patches(samples: np.ndarray, most: int) -> np.ndarray:
-    """Numbers, int (n,), of the patches to hear: none much quieter than the loud part, at most so many."""
+    """Return the numbers, int (n,), of the patches to compute: none far below the loud part, at most so many."""
     count = len(samples) * RATE_OUT // RATE_IN // PATCH_SAMPLES
     starts = np.arange(count) * PATCH_SAMPLES * RATE_IN // RATE_OUT
     power = np.add.reduceat(np.square(samples, dtype=np.float32), starts) / np.diff([*starts, len(samples)])
@@ -199,7 +212,7 @@ def _sounding_patches(samples: np.ndarray, most: int) -> np.ndarray:
 
 
 def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
-    """Give the log-mel picture of a patch of the samples, float32 (187, 96), by the network's own recipe.
+    """Compute the log-mel picture of a patch of the samples, float32 (187, 96), by the network's own recipe.
 
     It is what the whole sound, resampled at once, would give at this place; frames are centred, with silence beyond
     the ends. The rounding to float16 is part of the recipe that the network was trained with.
@@ -218,50 +231,51 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     return np.log10(10_000 * mel.T.astype(np.float16).astype(np.float32) + 1)
 
 
-def window_features(heard: Heard, starts: np.ndarray, seconds: float) -> np.ndarray:
-    """Give what the head sees of each window of a song, float32 (k, 803): the means over the patches that lie in it.
+def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.ndarray:
+    """Compute what the head sees of each window of a song, float32 (k, 803): the means over the patches in it.
 
     starts: second at which each window, of so many seconds, begins, float (k,). Where none lies in it, the nearest
     patch counts.
     """
-    centres = heard.starts + PATCH_SAMPLES / EAR_RATE / 2
+    centres = patches.starts + PATCH_SAMPLES / EAR_RATE / 2
     rows = []
     for start in starts:
         inside = np.flatnonzero((centres >= start) & (centres < start + seconds))
-        patches = inside if len(inside) else [np.abs(centres - start - seconds / 2).argmin()]
-        rows.append(head_features(heard.tags[patches].mean(axis=0), heard.pools[patches].mean(axis=0)))
+        chosen = inside if len(inside) else [np.abs(centres - start - seconds / 2).argmin()]
+        rows.append(head_features(patches.tags[chosen].mean(axis=0), patches.pools[chosen].mean(axis=0)))
     return np.stack(rows)
 
 
-def hear_clips(paths: Sequence[Path]) -> np.ndarray:
-    """Listen to clips on all cores, with a progress bar: what the head sees of each, float32 (n, 803).
+def read_clip_features(paths: Sequence[Path]) -> np.ndarray:
+    """Compute what the head sees of sound files on all cores, with a progress bar: float32 (n, 803).
 
-    A clip that cannot be read has NaN.
+    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. A file that cannot be read has
+    NaN.
     """
 
-    def heard(path: Path) -> np.ndarray:
+    def clip_features(path: Path) -> np.ndarray:
         try:
-            clip = hear(load_audio(path))
+            samples = middle_clip(load_audio(path))
         except InputError:
             return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
-        return head_features(clip.tags.mean(axis=0), clip.pools.mean(axis=0))
+        return listen(samples).features
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each core has a clip of its own
     try:
-        return np.stack(in_parallel(heard, paths, "listening to clips", 10))
+        return np.stack(in_parallel(clip_features, paths, "tagging clips", 10))
     finally:
         torch.set_num_threads(threads)
 
 
-def write_heard(path: Path, images: np.ndarray, features: np.ndarray) -> None:
-    """Write what `hear_clips` heard, float (n, 803), with the clips' pictures' file names, str (n,), to an npz file."""
+def write_ear_features(path: Path, images: np.ndarray, features: np.ndarray) -> None:
+    """Write features of clips, float (n, 803), with their pictures' file names, str (n,), to an npz file."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, image=images, features=features.astype(np.float16))
 
 
-def read_heard(path: Path) -> dict[str, np.ndarray]:
-    """Give what `write_heard` wrote, float32 (803,) by picture; empty where there is no such file.
+def read_ear_features(path: Path) -> dict[str, np.ndarray]:
+    """Read what `write_ear_features` wrote, float32 (803,) by picture; empty where there is no such file.
 
     Raises InputError for a damaged file.
     """
@@ -274,6 +288,16 @@ def read_heard(path: Path) -> dict[str, np.ndarray]:
         raise InputError(f"'{path.name}' is damaged: run notebook 06 or clone the project again.") from error
 
 
+def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
+    """Return what the head sees, float32 (..., 803): square roots of tags (..., 50), and pools (..., 1506) in pairs.
+
+    Both are means over the patches of a sound. Neighbouring pools are averaged, because that is how the pools of all
+    GTZAN clips are published.
+    """
+    pairs = pools.reshape(*pools.shape[:-1], -1, 2).mean(axis=-1)
+    return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
+
+
 @dataclass(frozen=True)
 class EarHead:
     """A linear layer on standardised features: float32 arrays mean, scale (d,), layer (d, genres), bias (genres,)."""
@@ -284,25 +308,15 @@ class EarHead:
     bias: np.ndarray
 
     def logits(self, features: np.ndarray) -> np.ndarray:
-        """Give log-probabilities up to a constant, float32 (n, genres), for rows of `head_features`."""
+        """Return log-probabilities up to a constant, float32 (n, genres), for rows of `head_features`."""
         return self.standardised(features) @ self.layer + self.bias
 
     def standardised(self, features: np.ndarray) -> np.ndarray:
-        """Give rows of `head_features` in standard deviations from the mean of the training clips, at most CLIP."""
+        """Return rows of `head_features` in standard deviations from the mean of the training clips, at most CLIP."""
         return np.clip((features - self.mean) / self.scale, -CLIP, CLIP)
 
 
-def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
-    """Give what the head sees, float32 (..., 803): square roots of tags (..., 50), and pools (..., 1506) in pairs.
-
-    Both are means over the patches of a sound. Neighbouring pools are averaged, because that is how the pools of all
-    GTZAN clips are published.
-    """
-    pairs = pools.reshape(*pools.shape[:-1], -1, 2).mean(axis=-1)
-    return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
-
-
-def fit_head(features: np.ndarray, labels: np.ndarray, shrinkage: float = SHRINKAGE) -> EarHead:
+def fit_head(features: np.ndarray, labels: np.ndarray, genres: int = len(GENRES)) -> EarHead:
     """Fit a head by linear discriminant analysis on rows of `head_features`, with genres as numbers, int (n,).
 
     The covariance within genres, shrunk, tells which differences are between songs and which between genres. With one
@@ -310,73 +324,94 @@ def fit_head(features: np.ndarray, labels: np.ndarray, shrinkage: float = SHRINK
 
     Source: Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004, for the shrinkage.
     """
-    mean, scale = features.mean(axis=0), features.std(axis=0)
-    kept = scale > SMALLEST_DEVIATION
-    scale = np.where(kept, scale, 1)
-    rows = np.clip((features - mean) / scale, -CLIP, CLIP)[:, kept]
-    genres, counts = np.unique(labels, return_counts=True)
-    if counts.max() > 1:
-        equal = np.full(len(genres), 1 / len(genres))
-        analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=shrinkage, priors=equal).fit(rows, labels)
-        coefficients, intercept = analysis.coef_.T, analysis.intercept_
-    else:
-        coefficients = rows[np.argsort(labels)].T
-        intercept = -(coefficients**2).sum(axis=0) / 2
-    layer, bias = np.zeros((len(kept), len(GENRES))), np.full(len(GENRES), -np.inf)
-    layer[np.ix_(kept, genres)], bias[genres] = HEAD_SHARPNESS * coefficients, HEAD_SHARPNESS * intercept
+    mean, scale, varying = _deviations(features)
+    rows, present = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying], np.unique(labels)
+    means = np.stack([rows[labels == genre].mean(axis=0) for genre in present])
+    within = np.mean([empirical_covariance(rows[labels == genre]) for genre in present], axis=0)
+    within = shrunk_covariance(within, SHRINKAGE) if within.any() else np.eye(len(within))
+    coefficients = np.linalg.solve(within, means.T)
+    intercept = -(means.T * coefficients).sum(axis=0) / 2
+    layer, bias = np.zeros((len(varying), genres)), np.full(genres, -np.inf)
+    layer[np.ix_(varying, present)], bias[present] = LOGIT_SCALE * coefficients, LOGIT_SCALE * intercept
     return EarHead(*(part.astype(np.float32) for part in (mean, scale, layer, bias)))
 
 
-def answers(heard: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Give what a head answers for the tracks that it learned from: log-probabilities, float (n, 10), for pupils.
+def songs_by_genre(folder: Path) -> dict[str, list[Path]]:
+    """Find the sound files below a folder by genre: its sub-folder's name, whatever it is, else as songs.csv says.
 
-    heard: float32 (n, 803), with NaN for tracks that the ear has not heard: theirs are the mean of their genre, of
-    which it must have heard one. A view that is told them (see `texture.solve_layer`) knows more than GTZAN.
+    Raises InputError where there are not two genres with two songs each.
     """
-    known = ~np.isnan(heard[:, 0])
-    given = np.empty((len(heard), len(GENRES)))
-    given[known] = log_softmax(fit_head(heard[known], labels[known]).logits(heard[known]), axis=1)
-    for genre in np.unique(labels[~known]):
-        given[~known & (labels == genre)] = given[known & (labels == genre)].mean(axis=0)
-    return given
+    folder, found = Path(folder), {}
+    for song in find_songs(folder):
+        inside = song.path.relative_to(folder).parts if song.path.is_relative_to(folder) else ()
+        genre = inside[0] if len(inside) > 1 else song.genre
+        if genre and song.usable and song.path.suffix.lower() in SOUND_SUFFIXES:
+            found.setdefault(genre, []).append(song.path)
+    found = {genre: paths for genre, paths in sorted(found.items()) if len(paths) > 1}
+    if len(found) < 2:
+        raise InputError(f"'{folder.name}' needs two genres with two songs each: one sub-folder of songs per genre.")
+    return found
 
 
-def tag_weights(tags: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Tell which tags speak for which genre: float32 (10, 50), how many standard deviations above the mean of genres.
+def leave_one_out(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Compute logits, float32 (n, genres), for each track by a head that was fitted on all the others."""
+    rows, genres = np.arange(len(labels)), labels.max() + 1
+    heads = (fit_head(features[rows != row], labels[rows != row], genres) for row in rows)
+    return np.stack([head.logits(features[row]) for row, head in zip(rows, heads, strict=True)])
 
-    tags: means over the patches of clips, float (n, 50). It compares what is heard, not what the head makes of it: with
-    tags that go together (rock and alternative rock) its weights would be arbitrary.
+
+@dataclass(frozen=True)
+class Neighbours:
+    """The training clips as the tagger hears them: which of them a song is most like, and whether it is like any.
+
+    images, genres: of the clips, lists of str. mean, scale (d,) standardise features, whitening (d, 30) brings them to
+    principal components of equal spread, points (n, 30) are the clips there, limit () is the distance to the third
+    nearest from which on a sound is out-of-distribution; float32.
     """
-    roots = np.sqrt(tags)
-    means = np.stack([roots[labels == genre].mean(axis=0) for genre in range(len(GENRES))])
-    return ((means - means.mean(axis=0)) / roots.std(axis=0)).astype(np.float32)
+
+    images: list[str]
+    genres: list[str]
+    mean: np.ndarray
+    scale: np.ndarray
+    whitening: np.ndarray
+    points: np.ndarray
+    limit: np.ndarray
+
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Compute the distance of each row of `head_features`, (k, 803), to each clip: float (k, n)."""
+        rows = np.clip((features - self.mean) / self.scale, -FAMILIAR_CLIP, FAMILIAR_CLIP)
+        return cdist(rows @ self.whitening, self.points)
+
+    def is_unfamiliar(self, features: np.ndarray) -> bool:
+        """Return whether more than half of a song's windows, (k, 803), are out-of-distribution."""
+        nearest = np.sort(self.distances(features), axis=1)[:, min(NEAREST, len(self.points)) - 1]
+        return float(np.median(nearest)) > self.limit
 
 
-CURVE_SIZES = (1, 2, 5, 10, 20, 0)  # training tracks per genre; 0 means all
+def fit_neighbours(
+    features: np.ndarray, table: pd.DataFrame, artists: np.ndarray, false_warnings: float = 0.01
+) -> Neighbours:
+    """Fit what is familiar on rows of `head_features`, (n, 803), of training clips and their artists, (n,).
 
-
-def learning_curve(
-    views: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]],
-    labels: np.ndarray,
-    train: np.ndarray,
-    test: np.ndarray,
-    draws: int,
-) -> pd.DataFrame:
-    """Tell how many tracks per genre each view needs: columns view, tracks (per genre, 0 for all) and accuracy.
-
-    views: by name, what trains on rows and gives logits (n, genres) for other rows. train, test: rows, int (n,).
-    Every view gets the same draws; with all tracks there is only one.
+    table: columns image and genre of the clips. The limit is the distance that only `false_warnings` of the clips
+    exceed, each measured to those of other artists, as a new song would be.
     """
-    table = []
-    for size in CURVE_SIZES:
-        for draw in range(draws if size else 1):
-            drawn = draw_tracks(labels, train, size or len(train), np.random.default_rng([1, size, draw]))
-            table += [(view, size, accuracy(logits(drawn, test), labels[test])) for view, logits in views.items()]
-    return pd.DataFrame(table, columns=["view", "tracks", "accuracy"])
+    mean, scale, varying = _deviations(features)
+    rows = np.clip((features - mean) / scale, -FAMILIAR_CLIP, FAMILIAR_CLIP) * varying
+    pca = PCA(min(COMPONENTS, *rows.shape), random_state=0).fit(rows)
+    strong = pca.singular_values_ > 1e-6 * pca.singular_values_[0]
+    whitening = (pca.components_[strong] / np.sqrt(pca.explained_variance_[strong, None])).T
+    points = rows @ whitening
+    distances = cdist(points, points)
+    distances[artists[:, None] == artists] = np.inf
+    nearest = np.sort(distances, axis=1)[:, min(NEAREST, len(points)) - 1]
+    limit = np.quantile(nearest[np.isfinite(nearest)], 1 - false_warnings)
+    numbers = (np.asarray(part, np.float32) for part in (mean, scale, whitening, points, limit))
+    return Neighbours(table["image"].tolist(), table["genre"].tolist(), *numbers)
 
 
-def draw_tracks(labels: np.ndarray, rows: np.ndarray, per_genre: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw so many of the rows of each genre (all, where there are fewer): row numbers, int (n,)."""
-    shuffled = rng.permutation(rows)
-    drawn = [shuffled[labels[shuffled] == genre][:per_genre] for genre in np.unique(labels[rows])]
-    return np.concatenate(drawn)
+def _deviations(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Mean and deviation of each feature, 1 for one that is constant, and whether it varies, bool: (d,) each."""
+    mean, scale = features.mean(axis=0), features.std(axis=0)
+    varying = scale > SMALLEST_DEVIATION
+    return mean, np.where(varying, scale, 1), varying

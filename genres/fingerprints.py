@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import io
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import soundfile
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
-from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import ROOT, InputError, replacing
-from genres.ear import read_heard
+from genres.common import ROOT, SAMPLE_RATE, InputError, replacing
+from genres.ear import read_ear_features
 from genres.song_files import known_title
 from genres.spectrogram import (
     CLIP_FRAMES,
@@ -24,7 +19,6 @@ from genres.spectrogram import (
     DB_PER_LEVEL,
     HOP_SAMPLES,
     frame_of_column,
-    mel_power,
     mel_to_matrix,
 )
 
@@ -36,31 +30,34 @@ MATCH_SCORE = 0.5  # cosine; clips found again reach .77 and more, foreign ones 
 SEARCH_COLUMNS = slice(77, 257, 3)  # the middle 16 s of a clip in 60 columns: enough to find where to look closely
 SEARCH_STEP = 2  # frames, 46 ms
 SEARCH_CANDIDATES = 10
+STORED = ("images", "codes", "frames", "genres")  # arrays of the file
 
 
 @dataclass(frozen=True)
 class Fingerprints:
     """What clips sound like, whatever their loudness, filter or encoder.
 
-    images: their pictures' file names, str (n,). codes: int8 (n, 32, 334). frames: length of each, int (n,): 54 GTZAN
-    clips are a little longer than the others, and their columns lie elsewhere. tracks: table with the artist and title
-    of the clips, columns image, artist and title, or None. heard: what the ear heard in clips, float32 (803,) by image.
+    images: their pictures' file names, str (n,); "genre/name" where names repeat. codes: int8 (n, 32, 334). frames:
+    length of each, int (n,): 54 GTZAN clips are a little longer than the others, and their columns lie elsewhere.
+    genres: the genre of each, str (n,). tracks: table with the artist and title of the clips, columns image, artist and
+    title, or None. ear_features: what the tagger computes of clips, float32 (803,) by image.
     """
 
     images: np.ndarray
     codes: np.ndarray
     frames: np.ndarray
+    genres: np.ndarray
     tracks: pd.DataFrame | None = None
-    heard: dict[str, np.ndarray] = field(default_factory=dict)
+    ear_features: dict[str, np.ndarray] = field(default_factory=dict)
 
     def by_title(self, title: str, artist: str = "") -> Match | None:
         """Find a song by its name among the training tracks; None where no title is like it."""
-        found = None if self.tracks is None else known_title(title, artist, self.tracks)
-        return None if found is None else Match(found["image"], found["artist"], found["title"])
+        track = None if self.tracks is None else known_title(title, artist, self.tracks)
+        return None if track is None else Match(track["image"], track["artist"], track["title"])
 
     @cached_property
     def names(self) -> dict[str, tuple[str, str]]:
-        """Artist and title by picture, as far as they are known."""
+        """Return artist and title by picture, as far as they are known."""
         rows = [] if self.tracks is None else self.tracks[["image", "artist", "title"]].itertuples(index=False)
         return {image: (artist, title) for image, artist, title in rows if title}
 
@@ -84,7 +81,7 @@ class Match:
 
 
 def fingerprint_codes(matrices: np.ndarray) -> np.ndarray:
-    """Say where bands are louder (1) or softer (-1) than in the 1.5 s around, int8 (n, 32, 334); 0 where they are flat.
+    """Compute where bands are louder (1), softer (-1) or as loud (0) as in the 1.5 s around: int8 (n, 32, 334).
 
     After Haitsma and Kalker, "A highly robust audio fingerprinting system", 2002, in three values instead of two.
     """
@@ -97,24 +94,25 @@ def _louder_or_softer(bands: np.ndarray, width: int) -> np.ndarray:
     return (np.sign(change) * (np.abs(change) > CODE_DEADBAND)).astype(np.int8)
 
 
-def make_fingerprints(matrices: np.ndarray, images: np.ndarray, lengths: Path | None = None) -> Fingerprints:
-    """Give the fingerprints of clips: their matrices, uint8 (n, 128, 334), and their pictures' file names, (n,).
+def make_fingerprints(matrices: np.ndarray, table: pd.DataFrame, lengths: Path | None = None) -> Fingerprints:
+    """Compute the fingerprints of clips from their matrices, uint8 (n, 128, 334).
 
-    lengths: the Kaggle set's features_30_sec.csv, which says how long each clip is; without it all count as 30 s.
+    table: a row per clip, columns image (file name) and genre. lengths: the Kaggle set's features_30_sec.csv, which
+    says how long each clip is; without it all count as 30 s.
     """
-    frames = np.full(len(images), CLIP_FRAMES)
+    frames, images = np.full(len(table), CLIP_FRAMES), table["image"].to_numpy(str)
     if lengths is not None and lengths.is_file():
-        table = pd.read_csv(lengths, usecols=["filename", "length"])
-        table.index = table["filename"].str.replace(".wav", "").str.replace(".", "") + ".png"
-        known = table["length"].reindex(images).to_numpy()
+        known = pd.read_csv(lengths, usecols=["filename", "length"])
+        known.index = known["filename"].str.replace(".wav", "").str.replace(".", "") + ".png"
+        known = known["length"].reindex(images).to_numpy()
         frames = np.where(np.isnan(known), CLIP_FRAMES, 1 + np.nan_to_num(known) // HOP_SAMPLES).astype(int)
-    return Fingerprints(np.asarray(images, str), fingerprint_codes(matrices), frames)
+    return Fingerprints(images, fingerprint_codes(matrices), frames, table["genre"].to_numpy(str))
 
 
 def write_fingerprints(path: Path, prints: Fingerprints) -> None:
     """Write fingerprints to an npz file."""
     with replacing(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, images=prints.images, codes=prints.codes, frames=prints.frames)
+        np.savez_compressed(file, **{name: getattr(prints, name) for name in STORED})
 
 
 @cache
@@ -127,10 +125,10 @@ def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
         names = path.with_name("tracks.csv")
         tracks = pd.read_csv(names, dtype=str, keep_default_na=False) if names.is_file() else None
         with np.load(path, allow_pickle=False) as stored:
-            prints = Fingerprints(*(stored[name] for name in ("images", "codes", "frames")), tracks)
+            prints = Fingerprints(*(stored[name] for name in STORED), tracks)
     except Exception as error:  # a damaged file can fail in the zip, zlib or numpy layer
         raise InputError(f"'{Path(path).name}' holds no fingerprints: run notebook 03 or clone again.") from error
-    return replace(prints, heard=read_heard(path.with_name("ear.npz")))
+    return replace(prints, ear_features=read_ear_features(path.with_name("ear.npz")))
 
 
 def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
@@ -158,7 +156,7 @@ def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
 
 
 def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np.ndarray]:
-    """For each clip the frame at which its middle 16 s fit best, int (n,), and how well, float (n,)."""
+    """Return for each clip the frame at which its middle 16 s fit best, int (n,), and how well, float (n,)."""
     # A matrix is relative to the loudest value of its own 30 s; here those around each frame stand for it.
     loudest = maximum_filter1d(mel.max(axis=0), CLIP_FRAMES, mode="nearest")
     below = 10 * np.log10(np.maximum(mel, 1e-30) / np.maximum(loudest, 1e-30))
@@ -182,13 +180,13 @@ def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np
 
 
 def _search_rows(codes: np.ndarray) -> np.ndarray:
-    """Codes (..., 32, columns) in half as many bands, time first, so that what is compared lies side by side."""
+    """Return codes (..., 32, columns) in half as many bands, time first, so that what is compared lies side by side."""
     pairs = codes[..., 0::2, :].astype(np.float32) + codes[..., 1::2, :]
     return np.ascontiguousarray(np.swapaxes(pairs, -1, -2))
 
 
 def _code_cosine(mel: np.ndarray, code: np.ndarray, start: int, frames: int) -> float:
-    """Cosine of a clip's code and that of the song from this frame on, where both have sound."""
+    """Compute the cosine of a clip's code and that of the song from this frame on, where both have sound."""
     first, last = max(start, 0), min(start + frames, mel.shape[1])
     window = np.zeros((len(mel), frames), np.float32)
     window[:, first - start : last - start] = mel[:, first:last]
@@ -198,62 +196,3 @@ def _code_cosine(mel: np.ndarray, code: np.ndarray, start: int, frames: int) -> 
     song = fingerprint_codes(mel_to_matrix(window)[None])[0][:, sounding].astype(np.float32)
     clip = code[:, sounding].astype(np.float32)
     return float((song * clip).sum() / (np.linalg.norm(song) * np.linalg.norm(clip) + 1e-9))
-
-
-def bury(clip: np.ndarray, around: np.ndarray, second: float, gain_db: float) -> np.ndarray:
-    """Put a clip, louder or softer, into other sound from this second on, to test the search: samples, float32 (n,).
-
-    The seam fades over 0.2 s, as in a mix.
-    """
-    start, fade = int(second * SAMPLE_RATE), int(0.2 * SAMPLE_RATE)
-    ramp = np.minimum(1, np.minimum(np.arange(len(clip)), np.arange(len(clip))[::-1]) / fade).astype(np.float32)
-    buried = around.astype(np.float32)
-    place = slice(start, start + len(clip))
-    buried[place] = (1 - ramp) * buried[place] + ramp * clip * 10 ** (gain_db / 20)
-    return buried
-
-
-def through_mp3(samples: np.ndarray) -> np.ndarray:
-    """Encode samples, float32 at 22 050 Hz, as MP3 with 64 kbit/s, and decode them again."""
-    buffer = io.BytesIO()
-    soundfile.write(
-        buffer, np.clip(samples, -1, 1), SAMPLE_RATE, format="MP3", compression_level=0.6, bitrate_mode="CONSTANT"
-    )  # 0.6 of libsndfile's scale is 64 kbit/s at this sample rate
-    buffer.seek(0)
-    return soundfile.read(buffer, dtype="float32")[0]
-
-
-def measure_search(
-    pairs: Sequence[tuple[Path, str]], artists: dict[str, str], prints: Fingerprints, count: int, seed: int
-) -> pd.DataFrame:
-    """Bury clips in other sound, and look for them among all fingerprints.
-
-    pairs: sound file and name of the picture it became. artists: by picture, as far as they are known. Each clip lies
-    at a random second between two others, up to 12 dB louder or softer, and all goes through MP3 at 64 kbit/s. One row
-    per clip, at most `count`: image, found, error (s, of where it starts), score, and foreign, the number of clips that
-    were found but are by no artist who is in the sound.
-    """
-    rng = np.random.default_rng(seed)
-    pairs = [pair for pair in pairs if pair[1] in prints.images]  # a clip without a picture has no fingerprint
-    pairs = [pairs[k] for k in rng.permutation(len(pairs))[: max(count, 3)]]
-    sounds = [load_audio(audio) for audio, _ in pairs]
-    rows = []
-    for k in tqdm(range(min(count, len(pairs))), desc="burying clips"):
-        others = [(k + 1) % len(pairs), (k + 2) % len(pairs)]
-        around = np.concatenate([sounds[other] for other in others])
-        second = rng.uniform(1, (len(around) - len(sounds[k])) / SAMPLE_RATE - 1)
-        heard = through_mp3(bury(sounds[k], around, second, rng.uniform(-12, 12)))
-        matches = find_clips(mel_power(heard), prints)
-        image = pairs[k][1]
-        inside = {artists.get(pairs[place][1]) or pairs[place][1] for place in (k, *others)}
-        found = next((match for match in matches if match.image == image), None)
-        rows.append(
-            {
-                "image": image,
-                "found": found is not None,
-                "error": abs(found.start - second) if found else np.nan,
-                "score": found.score if found else np.nan,
-                "foreign": sum((artists.get(match.image) or match.image) not in inside for match in matches),
-            }
-        )
-    return pd.DataFrame(rows)

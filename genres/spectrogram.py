@@ -15,8 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from genres.audio import SAMPLE_RATE
-from genres.common import InputError
+from genres.common import SAMPLE_RATE, InputError
 
 # The recipe: librosa 0.8's defaults of the day, found by redrawing 459 tracks pixel by pixel.
 FFT_SAMPLES = 2_048  # length of the FFT window, 92.9 ms
@@ -133,6 +132,12 @@ def audio_to_matrix(samples: np.ndarray) -> np.ndarray:
     if samples.ndim != 1 or len(samples) <= FFT_SAMPLES // 2 or not np.isfinite(samples).all():
         raise InputError(f"Samples of shape {samples.shape} are no sound: give one channel, finite, of 0.1 s or more.")
     return mel_to_matrix(mel_power(samples))
+
+
+def middle_clip(samples: np.ndarray) -> np.ndarray:
+    """Return the middle 30 s of a song's samples, (n,), or all of fewer: what its picture in a set shows."""
+    first = max(0, (len(samples) - CLIP_SAMPLES) // 2)
+    return samples[first : first + CLIP_SAMPLES]
 
 
 def compile_librosa() -> None:

@@ -14,8 +14,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from torch.nn.functional import adaptive_avg_pool1d
 
 from genres import texture
-from genres.audio import SAMPLE_RATE
-from genres.common import GENRES, InputError, in_parallel
+from genres.common import GENRES, SAMPLE_RATE, InputError, in_parallel
 from genres.metrics import accuracy, fit_temperature, fit_threshold
 from genres.spectrogram import (
     COLUMNS,

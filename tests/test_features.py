@@ -12,8 +12,8 @@ from conftest import SHARED
 import utils
 from genres import ear, plots
 from genres import named_features as features
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES
+from genres.audio import load_audio
+from genres.common import GENRES, SAMPLE_RATE
 from genres.datasets import clips_with_audio, find_dataset
 from genres.runs import Split
 from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix

@@ -1,5 +1,8 @@
 """Networks, training, the model file, and results: their metrics, metrics.json and the tables made of it."""
 
+import copy
+import functools
+import itertools
 import json
 from dataclasses import replace
 
@@ -16,12 +19,19 @@ from genres.spectrogram import INNER_COLUMNS, INNER_ROWS, matrix_to_picture
 
 torch.set_num_threads(1)
 METRICS = ROOT / "data" / "gtzan" / "metrics.json"
-QUICK = replace(utils.OURS, epochs=3, evaluate_every=1)
+QUICK = replace(utils.CNN_RECIPE, epochs=3, evaluate_every=1)
+
+
+class SmallNetwork(utils.GenreNetwork):
+    """Our network, small enough for a test."""
+
+    def __init__(self) -> None:
+        super().__init__(widths=(8, 8))
 
 
 def _network(seed: int = 0) -> utils.GenreNetwork:
     torch.manual_seed(seed)
-    return utils.GenreNetwork(widths=(8, 8, 8, 16), masks=1)
+    return SmallNetwork()
 
 
 def test_the_reference_sees_the_very_picture(pictures):
@@ -35,48 +45,32 @@ def test_the_reference_sees_the_very_picture(pictures):
 
 def test_mixup_gives_each_picture_shares_of_genres_and_without_it_labels_stay_as_they_are():
     levels, labels = torch.rand(8, 128, 334) * 255, torch.arange(8)
-    mixed, targets = utils.augment(levels, labels, utils.OURS)
-    assert mixed.shape == (8, 128, utils.OURS.crop_columns)
+    mixed, targets = utils.augment(levels, labels, utils.CNN_RECIPE)
+    assert mixed.shape == (8, 128, utils.CNN_RECIPE.crop_columns)
     assert torch.allclose(targets.sum(dim=1), torch.ones(8))
-    assert torch.equal(utils.augment(levels, labels, replace(utils.OURS, mixup=0))[1], labels)
+    assert torch.equal(utils.augment(levels, labels, replace(utils.CNN_RECIPE, mixup=0))[1], labels)
 
 
-def test_copies_keep_the_loudest_cell_and_help_with_filtered_pictures(pictures, dataset):
-    pictures, labels = replace(pictures, dataset=dataset), pictures.labels
-    assert np.array_equal(pictures.filtered.max(axis=(1, 2)), pictures.matrices.max(axis=(1, 2)))
-    train = np.flatnonzero(np.arange(len(labels)) % 3)
-    alone = utils.texture.fit_texture_classifier(pictures.descriptors[train], labels[train])
-    fitted = alone, utils.fit_texture(pictures, train)
-    before, after = (metrics.accuracy(view.logits(pictures.filtered_descriptors[::3]), labels[::3]) for view in fitted)
-    assert after > before + 0.1, (before, after)
+def test_the_fixed_convolution_compares_the_neighbours_it_says():
+    levels = torch.rand(1, 128, 60) * 255
+    channels = _network().input_channels(levels)
+    row, column = 20, 11
+    for number, ((bins, columns), (up, right)) in enumerate(itertools.product(utils.DISTANCES, utils.DIRECTIONS)):
+        cell = levels[0, 2 * row, 2 * column]
+        expected = torch.tanh((levels[0, 2 * row + up * bins, 2 * column + right * columns] - cell) / utils.SOFTNESS)
+        assert channels[0, 2 + number, row, column] == pytest.approx(float(expected), abs=1e-3), number
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
     split = utils.random_split(pictures, 0)
-    recipe = replace(QUICK, epochs=4, batch_size=8, evaluate_every=4, mixup=0, filtered=0)
+    recipe = replace(QUICK, epochs=4, batch_size=8, evaluate_every=3, mixup=0)
     first, again, other = (utils.train_network(_network(), pictures, split, recipe, seed) for seed in (1, 1, 2))
     pd.testing.assert_frame_equal(first, again)
     assert not first.equals(other)
     assert first["loss"].iloc[-1] < first["loss"].iloc[0]
+    assert first["validation"].notna().tolist() == [False, False, True, True], "measured on the way and at the end"
     everything = replace(split, validation=np.array([], int))
     assert "validation" not in utils.train_network(_network(), pictures, everything, replace(QUICK, epochs=2), 1)
-
-
-def test_a_view_that_is_told_the_ears_answers_learns_them_too(pictures, dataset):
-    taught, labels, rows = replace(pictures, dataset=dataset), pictures.labels, np.arange(len(pictures.labels))
-    heard = np.eye(10)[(labels + (rows % 3 == 0)) % 10].repeat(81, axis=1)[:, :803]
-    heard += np.random.default_rng(0).normal(0, 0.1, heard.shape)  # to the ear a third sounds like the next genre
-    heard[::7] = np.nan
-    vars(taught)["heard"] = heard  # in place of listening to the clips
-    model = utils.GenreModel({"cnn": _network(), "texture": utils.fit_texture(taught, rows)})
-    utils.add_pupils(model, taught, utils.Ensemble({"cnn_teacher": 0.5, "texture_teacher": 0.5}))
-    confused = rows[(rows % 3 == 0) & (rows % 7 > 0)]
-    pupils = model.views(taught.matrices)
-    assert list(pupils) == ["cnn_teacher", "texture_teacher"], "pictures are answered by the pupils"
-    for view, logits in pupils.items():
-        answers = softmax(logits, axis=1)
-        assert metrics.accuracy(answers, labels) > 0.9, view
-        assert answers[confused, (labels[confused] + 1) % 10].mean() > 1.5 * answers[rows, (labels + 5) % 10].mean()
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_settings(pictures, tmp_path, monkeypatch):
@@ -85,6 +79,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_setti
     expected = utils.train_network(straight, pictures, split, QUICK, 1)
     calls, train_epoch = [], utils.train_epoch
 
+    @functools.wraps(train_epoch)  # the same code to a checkpoint
     def stop_once(*parts):
         calls.append(1)
         if len(calls) == 3:
@@ -99,41 +94,107 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_stopped_but_not_with_other_setti
     assert all(map(torch.equal, straight.parameters(), resumed.parameters()))
     other = utils.train_network(_network(), pictures, split, replace(QUICK, epochs=1), 2, checkpoint)
     assert other["epoch"].tolist() == [1]
+    assert not utils.train_network(resumed, pictures, split, QUICK, 2, checkpoint).equals(expected)
 
 
-def test_a_run_is_kept_and_read_again(pictures, dataset, monkeypatch):
+class Wider(SmallNetwork):
+    def __init__(self) -> None:
+        utils.GenreNetwork.__init__(self, widths=(8, 12))
+
+
+class Doubtful(SmallNetwork):
+    def classify(self, maps: list[torch.Tensor]) -> torch.Tensor:
+        return super().classify(maps) / 2
+
+
+def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, monkeypatch):
+    pictures, trained = replace(pictures, dataset=dataset), []
+    train_epoch = utils.train_epoch
+    monkeypatch.setattr(
+        utils, "train_epoch", functools.wraps(train_epoch)(lambda *p: trained.append(1) or train_epoch(*p))
+    )
+    split, quick = utils.random_split(pictures, 0), replace(QUICK, epochs=1)
+
+    def run(network=SmallNetwork, pictures=pictures, split=split, seed=0, recipe=quick) -> bool:
+        """Whether a network was trained anew, twice the same question."""
+        trained.clear()
+        utils.run_network(pictures, split, seed, recipe, network=network)
+        again = len(trained)
+        utils.run_network(pictures, split, seed, recipe, network=network)
+        assert len(trained) == again, "what was kept is read"
+        return bool(trained)
+
+    assert run()
+    assert not run()
+    relabelled = pictures.table.assign(genre=["jazz", *pictures.table["genre"][1:]])
+    louder = np.where(np.arange(len(pictures.matrices))[:, None, None] == 3, 255, pictures.matrices)
+    other = utils.Split(split.name, split.train[1:], split.validation)
+    monkeypatch.setattr(
+        SmallNetwork, "forward", lambda self, levels: self.classify(self.feature_maps(self.input_channels(levels)))
+    )
+    assert run(), "the same class with another forward"
+    changes = [{"network": Wider}, {"network": Doubtful}, {"seed": 1}, {"recipe": replace(quick, mixup=0)},
+               {"pictures": replace(pictures, table=relabelled)}, {"pictures": replace(pictures, matrices=louder)},
+               {"split": other}]  # fmt: skip
+    for change in changes:
+        assert run(**change), change
+    monkeypatch.setattr(utils, "SOFTNESS", 3.0)
+    assert run(), "a constant that the network's code reads"
+
+
+@pytest.mark.parametrize("edited", [Wider, Doubtful, lambda: utils.ReferenceNetwork((4, 4, 4))])
+def test_a_checkpoint_of_an_edited_network_is_none(pictures, tmp_path, edited):
+    split, checkpoint = utils.random_split(pictures, 0), tmp_path / "run.pt"
+    utils.train_network(_network(), pictures, split, QUICK, 1, checkpoint)
+    assert len(utils.train_network(edited(), pictures, split, replace(QUICK, epochs=2), 1, checkpoint)) == 2
+    longer = utils.train_network(_network(), pictures, split, replace(QUICK, epochs=4), 1, checkpoint)
+    assert longer["epoch"].tolist() == [1, 2, 3, 4]
+
+
+def test_the_last_digits_of_features_do_not_train_a_view_again(pictures, dataset, monkeypatch):
     pictures = replace(pictures, dataset=dataset)
     split = utils.random_split(pictures, 0)
-    first = utils.run_protocol(pictures, split, 0, QUICK)
-    monkeypatch.setattr(utils, "train_epoch", None)
-    again = utils.run_protocol(pictures, split, 0, QUICK)
-    pupils = utils.run_protocol(pictures, split, 0, QUICK, np.zeros((len(split.train), 10)))  # a teacher without a word
-    assert np.allclose(pupils["picture_teacher"].logits["validation"], first["picture"].logits["validation"], atol=1e-3)
-    assert [*first, *pupils] == [view + end for end in ("", utils.PUPIL) for view in ("cnn", "texture", "picture")]
-    assert first["cnn"].logits["validation"].shape == (len(split.validation), 10), "what the teacher asked for is gone"
-    assert all(np.array_equal(first[v].logits["validation"], again[v].logits["validation"]) for v in first)
-    rows = pd.read_csv(dataset.results / "experiments.csv")
-    assert rows["what"].tolist() == ["cnn", "texture", "cnn_teacher", "texture_teacher"]
-    row = runs.result_row("random", [first["texture"]], pictures.labels)
-    reached = [first["cnn"].curve["validation"].iloc[-1], row["accuracy"]]
-    assert reached == pytest.approx(rows["validation"].tolist()[:2], abs=1e-4)
+    first = utils.run_texture(pictures, split)
+    vars(pictures)["descriptors"] = pictures.descriptors * np.float32(1 + 1e-6)  # as another processor rounds
+    again = utils.run_texture(pictures, split)
+    assert np.array_equal(first.logits["validation"], again.logits["validation"])
+    assert len(pd.read_csv(dataset.results / "experiments.csv")) == 1
 
 
-def test_a_saved_model_answers_the_same(pictures, dataset, tmp_path):
-    path, ensemble = tmp_path / "model.pt", utils.Ensemble(utils.WEIGHTS, 0.8, 0.4)
-    trained = utils.train_final(replace(pictures, dataset=dataset), replace(QUICK, epochs=1), 0, ensemble)
+def test_the_untrained_control_learns_its_last_layer_alone(pictures):
+    torch.manual_seed(0)
+    network = utils.untrained_convolutions(widths=(8, 8))
+    before = copy.deepcopy(network.state_dict())
+    utils.train_network(network, pictures, utils.random_split(pictures, 0), QUICK, 0)
+    same = {name: torch.equal(before[name], weight) for name, weight in network.named_parameters()}
+    assert {name.split(".")[0] for name, kept in same.items() if kept} == {"stages"}
+    assert all(same[name] == name.startswith("stages") for name in same)
+
+
+def test_a_saved_model_answers_the_same_and_an_older_one_says_so(pictures, dataset, tmp_path, monkeypatch):
+    path, blend = tmp_path / "model.pt", utils.Blend(utils.WEIGHTS, 0.8, 0.4)
+    pictures = replace(pictures, dataset=dataset)
+    trained = utils.train_final(pictures, replace(QUICK, epochs=1), 0, blend)
     assert trained.web is None, "demo songs have no web pictures"
     assert "demo songs" in trained.facts["trained on"]
-    few, heard = pictures.matrices[::7], np.random.default_rng(0).random((6, 803), np.float32)
+    utils.add_ear(trained, pictures, utils.Blend({"ear": 1.0}, 2.0, 0.5))
+    few, features = pictures.matrices[::7], pictures.ear_features[::7]
     for model in (trained, utils.load_model()):
         utils.save_model(path, model)
         loaded = utils.load_model(path)
-        for asked in ((few,), (few, heard)):
-            for view, logits in model.views(*asked).items():
-                assert loaded.views(*asked)[view] == pytest.approx(logits, abs=0.1)
-        assert (loaded.ensembles, loaded.facts) == (model.ensembles, model.facts)
+        for asked in ((few,), (few, features)):
+            answer, expected = loaded.answer(*asked), model.answer(*asked)
+            assert answer.probabilities == pytest.approx(expected.probabilities, abs=0.02)
+            assert list(answer.views) == ["cnn", "texture", "ear"][: len(asked) + 1], "the student's CNN first"
+            assert answer.unsure_below == expected.unsure_below
+        assert (loaded.picture, loaded.sound, loaded.facts) == (model.picture, model.sound, model.facts)
         assert (loaded.web is None) == (model.web is None)
-        assert path.stat().st_size < 10e6
+        assert path.stat().st_size < 5e6
+    monkeypatch.setattr(utils, "MODEL_VERSION", 1)
+    utils.save_model(path, trained)
+    monkeypatch.undo()
+    with refused("model.pt' was made by another version"):
+        utils.load_model(path)
 
 
 def test_seeds_do_not_narrow_an_interval_and_artists_widen_it():
@@ -144,14 +205,33 @@ def test_seeds_do_not_narrow_an_interval_and_artists_widen_it():
     assert np.ptp(metrics.accuracy_interval(np.sort(right).astype(float), np.arange(60) // 6)) > 1.5 * np.ptp(once)
 
 
-def test_an_honest_model_lies_in_the_range_of_honest_models_and_a_boaster_does_not():
+def test_artists_widen_every_interval_and_decide_what_is_beyond_chance():
+    generator = np.random.default_rng(0)
+    labels, artists = np.repeat(np.arange(10), 30), np.arange(300) // 10  # three artists in each genre
+    fails = np.isin(artists, range(0, 30, 3))  # one artist of each genre is never recognised
+    right, wrong = np.eye(10)[labels], np.eye(10)[(labels + 1) % 10]
+    scores = np.where(fails[:, None], wrong, right) + 0.1 * generator.random((300, 10))
+    alone, grouped = metrics.genre_report(scores, labels), metrics.genre_report(scores, labels, artists)
+    assert (grouped["high"] - grouped["low"] > 1.5 * (alone["high"] - alone["low"])).all()
+    tables = (
+        metrics.reliability_table(softmax(scores, axis=1), labels),
+        metrics.reliability_table(softmax(scores, axis=1), labels, artists),
+    )
+    assert np.ptp(tables[1][["low", "high"]], axis=1).mean() >= np.ptp(tables[0][["low", "high"]], axis=1).mean()
+    lucky = np.where((artists == 0)[:, None], right, scores)  # better for one artist alone
+    assert metrics.compare_accuracies(lucky, scores, labels)["beyond_chance"]
+    assert not metrics.compare_accuracies(lucky, scores, labels, artists)["beyond_chance"]
+    assert metrics.compare_accuracies(right, scores, labels, artists)["beyond_chance"]
+
+
+def test_a_calibrated_model_lies_in_the_range_of_chance_and_an_overconfident_one_does_not():
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 1.5, (300, 10))
     labels = np.array([generator.choice(10, p=row) for row in softmax(logits, axis=1)])
-    for factor, honest in ((1, True), (5, False)):
+    for factor, calibrated in ((1, True), (5, False)):
         probabilities = softmax(factor * logits, axis=1)
-        low, high = metrics.honest_calibration_error(probabilities)
-        assert (low <= metrics.expected_calibration_error(probabilities, labels) <= high) == honest
+        low, high = metrics.chance_calibration_error(probabilities)
+        assert (low <= metrics.expected_calibration_error(probabilities, labels) <= high) == calibrated
 
 
 def test_the_threshold_is_the_lowest_that_keeps_answers_right():
@@ -175,6 +255,9 @@ def test_a_row_pools_the_seeds_and_stands_once_in_metrics_json(tmp_path):
     assert stored == json.loads(path.read_text())
     assert stored["results"] == [other, row | {"accuracy": 0.9}]
     assert (stored["dataset"], stored["first"], stored["second"]) == ("demo", {"a": 1}, 2)
+    former = row | {"view": "cnn_teacher"}  # of an older version
+    path.write_text(json.dumps(stored | {"results": [*stored["results"], former]}))
+    assert runs.update_metrics(path, [other])["results"] == stored["results"]
 
 
 def test_readme_gets_its_tables_from_metrics_json_alone(tmp_path):
