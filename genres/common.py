@@ -125,11 +125,6 @@ def digest(*parts: object) -> str:
     total = hashlib.sha256()
     for piece in _pieces(parts):
         total.update(piece if isinstance(piece, np.ndarray) else f"{piece}\n".encode("utf-8", "surrogatepass"))
-    """Return 16 hexadecimal digits that change whenever an array, or the text of anything else, changes."""
-    total = hashlib.sha256()
-    for part in parts:
-        text = f"{part}\n".encode("utf-8", "surrogatepass")
-        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else text)
     return total.hexdigest()[:16]
 
 
@@ -159,12 +154,12 @@ def code_parts(function: Callable) -> Iterator[object]:
 
     It is bytecode without comments, docstrings and line numbers: only what can change an answer counts.
     """
-    waiting, met = [function], set()
+    waiting, met = [function], {}
     for item in waiting:  # grows on the way
         item = inspect.unwrap(getattr(item, "__func__", item))
         if id(item) in met or not _is_of_project(item):
             continue
-        met.add(id(item))
+        met[id(item)] = item  # held, so that no other object gets its id
         if isinstance(item, type):
             yield item.__qualname__
             waiting += item.__mro__[1:]
