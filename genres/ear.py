@@ -20,7 +20,7 @@ from pathlib import Path
 import librosa
 import numpy as np
 import torch
-from sklearn.covariance import empirical_covariance, shrunk_covariance
+from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
@@ -324,9 +324,11 @@ def fit_head(features: np.ndarray, labels: np.ndarray, genres: int = len(GENRES)
     Source: Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004, for the shrinkage.
     """
     mean, scale, varying = _deviations(features)
-    rows, present = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying], np.unique(labels)
-    means = np.stack([rows[labels == genre].mean(axis=0) for genre in present])
-    within = np.mean([empirical_covariance(rows[labels == genre]) for genre in present], axis=0)
+    rows = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying]
+    present, genre, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = np.stack([rows[genre == number].mean(axis=0) for number in range(len(present))])
+    centred = (rows - means[genre]) / np.sqrt(counts[genre] * len(present))[:, None]  # each genre counts the same
+    within = centred.T @ centred
     within = shrunk_covariance(within, SHRINKAGE) if within.any() else np.eye(len(within))
     coefficients = np.linalg.solve(within, means.T)
     intercept = -(means.T * coefficients).sum(axis=0) / 2
