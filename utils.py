@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from itertools import pairwise
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -25,21 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 from genres import ear, songs, texture, web_pictures
-from genres.audio import load_audio
-from genres.common import GENRES, ROOT, InputError, digest, files_key, in_parallel, kept, replacing
-from genres.datasets import (
-    DataSet,
-    artist_numbers,
-    clips_with_audio,
-    find_dataset,
-    genre_folders,
-    read_tracks,
-    twin_groups,
-)
-from genres.device import autocast, load_weights, pick_device
+from genres.common import GENRES, ROOT, InputError, digest, file_stamps, in_parallel, kept, replacing
+from genres.datasets import DataSet, artist_numbers, clip_of_rows, find_dataset, genre_folders, read_tracks, twin_groups
 from genres.metrics import accuracy
-from genres.recipes import OURS, REFERENCE_FINAL, REFERENCE_FIRST, Recipe, augment, blank_bands, filtered_copies
-from genres.runs import Fit, Run, Split, blend, blend_runs, keep_run, restrict_run
+from genres.runs import Run, Split, blend, blend_runs, keep_run
 from genres.spectrogram import (
     BIN_OF_ROW,
     COLUMNS,
@@ -47,17 +35,19 @@ from genres.spectrogram import (
     INNER_ROWS,
     MAGMA,
     MEL_BINS,
-    audio_to_matrix,
     matrix_to_picture,
     picture_to_matrix,
 )
+from genres.training import CNN_RECIPE, Recipe, augment, autocast, mask_bands, pick_device, update_average
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
-PATTERN_SHARE = 0.7  # of the variance that the solved dense layer sees; chosen by artist-grouped cross-validation
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
-SOUND_WEIGHTS = {"cnn": 0.1, "texture": 0.1, "ear": 0.8}  # of the views of a sound, chosen likewise
-PUPIL = "_teacher"  # ends the name of a view that learned from the ear
-ANSWER_ACCURACY = 0.8  # what answers shall reach on held-out tracks; what is less sure is called unsure
+ANSWER_ACCURACY = 0.8  # what sure answers shall reach; what is less sure is called unsure
+MODEL_VERSION = 2  # of the parts of model.pt
+FOLDS = 3  # of artists
+DISTANCES = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # of compared neighbours, (mel bins, columns)
+DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the right, up, and the two diagonals
+SOFTNESS = 6.0  # levels, 0.9 dB: a difference of this size counts three quarters
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -94,42 +84,33 @@ class Pictures:
         return None if self.tracks is None else artist_numbers(self.tracks)
 
     @functools.cached_property
-    def filtered(self) -> np.ndarray:
-        """A copy of each matrix as if another studio had made the record: uint8 (n, 128, 334)."""
-        return filtered_copies(self.matrices)
+    def clips(self) -> list[Path | None]:
+        """The file of sound that each picture was drawn from, or None where it is not at hand."""
+        return clip_of_rows(self.dataset, self.table["image"])
 
     @functools.cached_property
     def descriptors(self) -> np.ndarray:
-        """Texture descriptors of the matrices, float32 (n, 48 000), from a cache beside the results."""
-        return self._described("texture", self.matrices)
+        """Texture features of the matrices, float32 (n, 32512), from a cache beside the results."""
+        make = lambda: {"texture": texture.describe_texture(self.matrices, progress=True)}  # noqa: E731
+        return kept(self.dataset.cache / "texture.npz", make, self.matrices)["texture"]
 
     @functools.cached_property
-    def filtered_descriptors(self) -> np.ndarray:
-        """Texture descriptors of the filtered copies, likewise."""
-        return self._described("texture_filtered", self.filtered)
-
-    def _described(self, name: str, matrices: np.ndarray) -> np.ndarray:
-        make = lambda: {"texture": texture.describe(matrices, progress=True)}  # noqa: E731
-        return kept(self.dataset.cache / f"{name}.npz", digest(matrices), make)["texture"]
+    def ear_source(self) -> dict[str, np.ndarray] | list[str]:
+        """Where `ear_features` come from: a table that the project carries, by picture, or the stamps of the clips."""
+        sounds = [clip for clip in self.clips if clip is not None]
+        carried = ear.read_ear_features(ROOT / "data" / self.dataset.name / "ear.npz")
+        return carried if carried and len(sounds) < 0.95 * len(self.clips) else file_stamps(sounds)
 
     @functools.cached_property
-    def heard(self) -> np.ndarray | None:
-        """What the ear heard in each picture's clip, float32 (n, 803), NaN where that is not known; None without any.
-
-        From the clips' sound, cached, where most of it is at hand; else from the table that the project carries for
-        GTZAN; else from those clips that have sound.
-        """
-        pairs = {image.name: clip for clip, image in clips_with_audio(self.dataset)}
-        known = ear.read_ear_features(ROOT / "data" / self.dataset.name / "ear.npz")
-        if not known or len(pairs) >= 0.95 * len(self.table):
-            paths, names = list(pairs.values()), np.array(list(pairs), str)
-            make = lambda: {"image": names, "features": ear.read_clip_features(paths)}  # noqa: E731
-            if not pairs:
-                return None
-            stored = kept(self.dataset.cache / "ear.npz", digest(files_key(paths), ear.PATCH_FRAMES), make)
-            known = dict(zip(stored["image"].tolist(), stored["features"], strict=True))
-        missing = np.full(len(next(iter(known.values()))), np.nan, np.float32)
-        return np.stack([known.get(Path(image).name, missing) for image in self.table["image"]])
+    def ear_features(self) -> np.ndarray | None:
+        """What the tagger hears in each picture's clip, float32 (n, 803), NaN without sound; None where all are."""
+        if isinstance(self.ear_source, dict):
+            missing = np.full(len(next(iter(self.ear_source.values()))), np.nan, np.float32)
+            return np.stack([self.ear_source.get(Path(image).name, missing) for image in self.table["image"]])
+        if not self.ear_source:
+            return None
+        make = lambda: {"features": ear.read_clip_features(self.clips)}  # noqa: E731
+        return kept(self.dataset.cache / "ear.npz", make, self.ear_source, self.table["image"].tolist())["features"]
 
 
 def read_pictures(dataset: DataSet) -> Pictures:
@@ -161,7 +142,7 @@ def read_pictures(dataset: DataSet) -> Pictures:
             "rejected": np.array([f"{item}" for item in decoded if isinstance(item, InputError)], str),
         }
 
-    stored = kept(dataset.cache / "pictures.npz", files_key(paths), decode)
+    stored = kept(dataset.cache / "pictures.npz", decode, file_stamps(paths))
     table = pd.DataFrame({name: stored[name].astype(object) for name in ("image", "genre")})
     return Pictures(dataset, table, stored["matrices"], tuple(stored["rejected"].tolist()))
 
@@ -201,7 +182,7 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
 
 
 def fault_filtered_split(pictures: Pictures) -> Split:
-    """Give the published split 443/197/290 without faults and with disjoint artists.
+    """Return the published split 443/197/290 without faults and with disjoint artists.
 
     Source: Kereliuk, Sturm and Larsen, "Deep learning and music adversaries", 2015. One training track has no
     picture, so 442 remain.
@@ -211,7 +192,15 @@ def fault_filtered_split(pictures: Pictures) -> Split:
 
 
 def artist_fold_split(pictures: Pictures, fold: int) -> Split:
-    """Give one of three artist-disjoint folds, 1 to 3, as the test part and the other two for training."""
+    """Return one of three folds with other artists, 1 to 3, as the test part, and the other two for training.
+
+    GTZAN's are published (Sturm, "The state of the art ten years after a state of the art", 2014; they leave out what
+    is faulty or repeated); for another set they are drawn.
+    """
+    if "artist_fold" not in pictures.tracks:
+        split = Split("all", np.arange(len(pictures.table)))
+        drawn = grouped_splits(pictures, split)[fold - 1]
+        return Split(f"fold-{fold}", drawn.train, test=drawn.validation)
     folds = pictures.tracks["artist_fold"]
     return Split(
         f"fold-{fold}", np.flatnonzero((folds != "") & (folds != str(fold))), test=np.flatnonzero(folds == str(fold))
@@ -224,26 +213,30 @@ def grouped_splits(pictures: Pictures, split: Split) -> list[Split]:
     Here choices are made (cross-validation), so that the test part is left for the end.
     """
     rows = np.sort(np.concatenate([split.train, split.validation]))
-    folds = StratifiedGroupKFold(3, shuffle=True, random_state=0).split(
+    folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(
         rows, pictures.labels[rows], pictures.artists[rows]
     )
     return [Split(f"grouped-{k}", rows[train], rows[held]) for k, (train, held) in enumerate(folds, 1)]
 
 
-def protocol_split(pictures: Pictures, name: str, seed: int) -> Split:
-    """Give a protocol's split by its name: "random" (drawn with the seed), "fault_filtered", "fold-1" to "fold-3".
+def protocol_splits(pictures: Pictures, protocol: str, seeds: int = 5) -> list[tuple[Split, int]]:
+    """Return the splits of a protocol, each with the seed of the network that is trained on it.
 
-    Raises InputError for another name, or where a split by artist is asked for and there are no artists.
+    "random": drawn with each seed. "fault_filtered": one split, all seeds (GTZAN only). "folds": three, seed 0.
+    "grouped": the three parts of the cross-validation that choices are made by. Without artists only "random" is not
+    empty.
     """
-    if name == "random":
-        return random_split(pictures, seed)
-    if pictures.tracks is None:
-        raise InputError(f"The split '{name}' needs the artists of the tracks: {pictures.dataset.label} has none.")
-    if name == "fault_filtered":
-        return fault_filtered_split(pictures)
-    if name in ("fold-1", "fold-2", "fold-3"):
-        return artist_fold_split(pictures, int(name[-1]))
-    raise InputError(f"There is no split '{name}': take random, fault_filtered, fold-1, fold-2 or fold-3.")
+    if protocol == "random":
+        return [(random_split(pictures, seed), seed) for seed in range(seeds)]
+    if pictures.artists is None or (protocol == "fault_filtered" and pictures.dataset.name != "gtzan"):
+        return []
+    if protocol == "fault_filtered":
+        return [(fault_filtered_split(pictures), seed) for seed in range(seeds)]
+    if protocol == "folds":
+        return [(artist_fold_split(pictures, fold), 0) for fold in range(1, FOLDS + 1)]
+    gtzan = pictures.dataset.name == "gtzan"
+    whole = fault_filtered_split(pictures) if gtzan else Split("all", np.arange(len(pictures.table)))
+    return [(split, 0) for split in grouped_splits(pictures, whole)]
 
 
 def artists_met(pictures: Pictures, train: np.ndarray, other: np.ndarray) -> pd.Series:
@@ -272,10 +265,9 @@ def artists_met(pictures: Pictures, train: np.ndarray, other: np.ndarray) -> pd.
 
 
 class SpectrogramDataset(Dataset):
-    """Matrices and labels for a DataLoader, a whole batch at a time.
+    """Matrices and labels for a DataLoader: an item is (uint8 (128, 334), int64 ()).
 
-    An item is (uint8 (batch, 128, 334), int64 (batch,)). Everything lies in memory, so no worker processes are
-    needed, and the same loader works on Windows.
+    Everything lies in memory, so no worker processes are needed, and the same loader works on Windows.
     """
 
     def __init__(self, matrices: np.ndarray, labels: np.ndarray) -> None:
@@ -285,17 +277,16 @@ class SpectrogramDataset(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows) -> tuple[Tensor, Tensor]:
-        return self.matrices[rows], self.labels[rows]
-
-    __getitems__ = __getitem__  # the loader's name for "all rows of a batch at once"
+    def __getitem__(self, row: int) -> tuple[Tensor, Tensor]:
+        return self.matrices[row], self.labels[row]
 
 
 class ReferenceNetwork(nn.Module):
     """The reference project's network, which looks at the whole picture, margin and frame included.
 
     Three convolutions, two poolings, two dense layers. channels (64, 128, 64) is its first solution, (16, 32, 16)
-    its final one. Takes levels of 0 to 255, float (n, 128, 334), draws them as 3 x 288 x 432 and gives logits (n, 10).
+    its final one. Takes levels of 0 to 255, float (n, 128, 334), draws them as 3 x 288 x 432 and returns logits (n,
+    10).
     """
 
     def __init__(self, channels: tuple[int, int, int] = (64, 128, 64)) -> None:
@@ -321,7 +312,7 @@ class ReferenceNetwork(nn.Module):
         self.register_buffer("bin_of_row", torch.from_numpy(BIN_OF_ROW), persistent=False)
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Give logits (n, 10) for levels (n, 128, 334)."""
+        """Compute logits (n, 10) for levels (n, 128, 334)."""
         kind = levels.device.type
         # The layers would turn float32 into this type anyway; drawing in it halves the memory that is moved.
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else levels.dtype
@@ -332,60 +323,63 @@ class ReferenceNetwork(nn.Module):
 
 
 class GenreNetwork(nn.Module):
-    """Our network: four convolutions on two views of the matrix, patterns beside them, and one dense layer.
+    """Our network: fixed comparisons of neighbours, convolutions, zones of pitch, and one dense layer.
 
-    The views are the level, and the level of each band against its own course in time, which a record's filter hardly
-    changes. The mean and the root mean square of each map, over pitch and time, go to the dense layer. While training,
-    random bands of pitch and time are blanked (Park et al., "SpecAugment", 2019). When the dense layer is solved at the
-    end (see `solve_head`), it also sees how often each local pattern occurs in each of eight zones of pitch.
+    The first layer is fixed: the level, the level of each band against its own mean over time, and how much louder or
+    softer neighbours are. Then come convolutions, each with batch normalisation and ReLU, and in between time is
+    halved. At the end stand the mean and the root mean square of each channel in each zone of pitch.
 
-    Takes levels of 0 to 255, float (n, 128, columns), and gives logits (n, 10), and behind them, while it is taught,
-    `taught` numbers that a teacher asks for. widths are the channels of the convolutions.
+    Takes levels of 0 to 255, float (n, 128, columns), and returns logits (n, 10). widths are the channels of the
+    convolutions, zones into how many parts the pitch axis is cut; without differences only two channels go in.
     """
 
     def __init__(
-        self, widths: Sequence[int] = (32, 64, 96, 128), dropout: float = 0.4, masks: int = 2, taught: int = 0
+        self, widths: Sequence[int] = (32, 64, 96, 128), zones: int = 8, differences: bool = True, dropout: float = 0.4
     ) -> None:
         super().__init__()
-        self.masks = masks
-        layers = _convolution(2, widths[0])
-        for (inside, outside), pool in zip(pairwise(widths), (2, (1, 2), (1, 2)), strict=False):
-            layers += [nn.MaxPool2d(pool), *_convolution(inside, outside)]
-        self.features = nn.Sequential(*layers)
-        self.norm, self.dropout = nn.BatchNorm1d(2 * widths[-1]), nn.Dropout(dropout)
-        self.head = nn.Linear(2 * widths[-1], len(GENRES) + taught)
+        self.zones, self.differences = zones, differences
+        layers, inside = [], 2 + 4 * len(DISTANCES) * differences
+        for width in widths:
+            convolution = nn.Conv2d(inside, width, 3, padding=1, bias=False)
+            layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d((1, 2))]
+            inside = width
+        self.features = nn.Sequential(*layers[:-1])
+        self.norm = nn.BatchNorm1d(2 * zones * inside)
+        self.dropout, self.head = nn.Dropout(dropout), nn.Linear(2 * zones * inside, len(GENRES))
 
     def forward(self, levels: Tensor) -> Tensor:
-        """Give logits (n, 10), and what the teacher is told, for levels (n, 128, columns)."""
-        views = self.views(levels)
-        if self.training:
-            views = blank_bands(views, self.masks)
-        maps = self.features(views.contiguous(memory_format=torch.channels_last))
-        return self.head(self.dropout(self.describe(maps.float(), levels)))
+        """Compute logits (n, 10) for levels (n, 128, columns)."""
+        channels = self.input_channels(levels)
+        return self.classify(self.features(mask_bands(channels) if self.training else channels))
 
-    def describe(self, maps: Tensor, levels: Tensor) -> Tensor:
-        """Give what the dense layer sees of maps (n, channels, 32, columns / 16), and of patterns once it is solved."""
-        statistics = torch.cat([maps.mean((2, 3)), (maps.square().mean((2, 3)) + 1e-4).sqrt()], dim=1)
-        described = self.norm(statistics)
-        solved = self.head.in_features > self.norm.num_features
-        return torch.cat([described, self.patterns(levels)], dim=1) if solved else described
-
-    @staticmethod
-    def patterns(levels: Tensor) -> Tensor:
-        """Give how often local patterns occur, float (n, 2773): what a fixed convolution and a mean would give."""
-        matrices = levels.round().cpu().numpy().astype(np.int16)
-        return torch.from_numpy(texture.uniform_patterns(matrices)).to(levels.device)
-
-    def views(self, levels: Tensor) -> Tensor:
-        """The level, and the level of each band against its course in time: (n, 2, 64, columns / 2), about -1 to 2."""
+    def input_channels(self, levels: Tensor) -> Tensor:
+        """Compute what the convolutions see, about -1 to 2: float (n, 26, 64, columns / 2)."""
         mean, spread = levels.mean(dim=2, keepdim=True), levels.std(dim=2, keepdim=True)
-        views = torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)
-        return nn.functional.avg_pool2d(views, 2)
+        channels = [torch.stack([(levels - 100) / 80, (levels - mean) / (spread + 8)], dim=1)]
+        channels += [neighbour_differences(levels)] if self.differences else []
+        return nn.functional.avg_pool2d(torch.cat(channels, dim=1), 2)
+
+    def classify(self, maps: Tensor) -> Tensor:
+        """Pool the maps, (n, channels, 64, time), in zones of pitch, and compute logits (n, 10)."""
+        zones = maps.float().unflatten(2, (self.zones, -1))
+        pooled = torch.cat([zones.mean((3, 4)), (zones.square().mean((3, 4)) + 1e-4).sqrt()], dim=1)
+        return self.head(self.dropout(self.norm(pooled.flatten(1))))
 
 
-def _convolution(inside: int, outside: int) -> list[nn.Module]:
-    convolution = nn.Conv2d(inside, outside, 3, padding=1, bias=False)
-    return [convolution, nn.BatchNorm2d(outside), nn.ReLU(inplace=True)]
+def neighbour_differences(levels: Tensor) -> Tensor:
+    """Compute how much louder (up to 1) or softer (-1) neighbours are: (n, 24, 128, columns) for levels of 0 to 255.
+
+    Four directions at each of the six DISTANCES: what local binary patterns compare (Ojala et al., 2002), squashed
+    softly. It is a convolution with fixed weights, 1 at the neighbour and -1 at the cell, and a tanh.
+    """
+    bins, columns = levels.shape[1:]
+    far = max(map(max, DISTANCES))
+    padded = nn.functional.pad(levels[:, None], (far, far, far, far), mode="replicate")[:, 0]
+    neighbours = [
+        padded[:, far + up * b : far + up * b + bins, far + right * c : far + right * c + columns]
+        for (b, c), (up, right) in itertools.product(DISTANCES, ((0, 1), (1, 0), (1, 1), (1, -1)))
+    ]
+    return ((torch.stack(neighbours, dim=1) - levels[:, None]) / SOFTNESS).tanh()
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -400,30 +394,24 @@ def train_epoch(
     optimiser: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     recipe: Recipe,
-) -> dict[str, float]:
-    """Show a network each batch of the loader once; gives the loss and the accuracy (train) as met while training.
-
-    The loss is that of the genres, plus the mean squared error of what the teacher asked for.
-    """
-    device, genres = next(network.parameters()).device, len(GENRES)
+    after_step: Callable[[], None] = lambda: None,
+) -> float:
+    """Train a network on each batch of the loader once, and return the mean loss; after_step is called after each."""
+    device = next(network.parameters()).device
     network.train()
-    loss_sum, hits, seen = 0.0, 0.0, 0
-    for matrices, wanted in loader:
-        wanted = wanted if wanted.ndim == 2 else nn.functional.one_hot(wanted, genres).float()
-        levels, targets = augment(matrices.to(device).float(), wanted.to(device), recipe)
+    loss_sum, seen = 0.0, 0
+    for matrices, labels in loader:
+        levels, targets = augment(matrices.to(device).float(), labels.to(device), recipe)
         with autocast(device):
-            outputs = network(levels)
-        outputs = outputs.float()
-        loss = loss_function(outputs[:, :genres], targets[:, :genres])
-        if outputs.shape[1] > genres:
-            loss = loss + nn.functional.mse_loss(outputs[:, genres:], targets[:, genres:])
+            logits = network(levels)
+        loss = loss_function(logits.float(), targets)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
         schedule.step()
-        hits += (outputs[:, :genres].argmax(1).cpu() == wanted[:, :genres].argmax(1)).sum().item()
-        loss_sum, seen = loss_sum + loss.item() * len(wanted), seen + len(wanted)
-    return {"loss": loss_sum / seen, "train": hits / seen}
+        after_step()
+        loss_sum, seen = loss_sum + loss.item() * len(labels), seen + len(labels)
+    return loss_sum / seen
 
 
 def train_network(
@@ -433,155 +421,132 @@ def train_network(
     recipe: Recipe,
     seed: int,
     checkpoint: Path | None = None,
-    describe: str = "training",
-    taught: np.ndarray | None = None,
-    told: np.ndarray | None = None,
+    progress_label: str = "training",
 ) -> pd.DataFrame:
-    """Train in place on split.train, and give the learning curve.
+    """Train a network in place on split.train, and return the learning curve.
 
-    taught: what a teacher asks for beside the genre, float32 (tracks of split.train, as many as the network has more
-    outputs than genres). After training these outputs are taken away. told: see `solve_head`.
-
-    The curve has one row per epoch: epoch, loss and train (both as met while training), and, every evaluate_every
-    epochs, train_plain and validation, the accuracies on whole unchanged pictures; a split that holds nothing out has
-    neither. `keep_run` adds those after the last. The network ends with its last weights: no epoch is picked.
+    The curve has one row per epoch: epoch, loss (cross-entropy as met while training), and, every evaluate_every epochs
+    and at the end, train and validation, the accuracies on whole unchanged pictures; a split that holds nothing out has
+    neither. The network ends with its averaged weights of the last epoch: no epoch is picked.
 
     Each epoch is seeded by itself, so that a run that was stopped goes on from `checkpoint` at the last finished epoch
-    exactly as if it had never stopped. A checkpoint of other settings is not used.
+    exactly as if it had never stopped. A checkpoint of another network, other data or other settings is not used.
+
+    Parameters
+    ----------
+    network: any nn.Module that takes levels, float (n, 128, columns), and returns logits (n, 10).
+    pictures, split: what it is trained on (split.train) and evaluated on (split.validation).
+    recipe: how it is trained, see `genres.training.Recipe`.
+    seed: of the order of the pictures and of all augmentation.
+    checkpoint: file for the state after each epoch, or None.
+    progress_label: the text of the progress bar.
+
+    Returns
+    -------
+    pandas.DataFrame with the columns epoch, loss, train and validation.
+
+    Example
+    -------
+    >>> pictures = read_pictures(find_dataset(demo_folder))  # doctest: +SKIP
     """
     device = pick_device()
     network.to(device, memory_format=torch.channels_last)
-    targets = np.eye(len(GENRES), dtype=np.float32)[pictures.labels[split.train]]
-    targets = targets if taught is None else np.concatenate([targets, taught], axis=1)
+    rows = split.train
     loader = DataLoader(
-        SpectrogramDataset(pictures.matrices[split.train], targets),
-        batch_size=min(recipe.batch_size, len(split.train)),
+        SpectrogramDataset(pictures.matrices[rows], pictures.labels[rows]),
+        batch_size=min(recipe.batch_size, len(rows)),
         shuffle=True,
         drop_last=recipe.one_cycle,
-        collate_fn=lambda batch: batch,
     )
     optimiser, schedule = _optimiser(network, recipe, len(loader))
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-
-    parts = {"network": network, "optimiser": optimiser, "schedule": schedule}
-    learned = pictures.matrices[split.train], pictures.filtered[split.train], targets
-    settings = json.dumps([asdict(recipe), seed, digest(*learned)])
-    curve = _resume(checkpoint, settings, parts, device)
+    average = copy.deepcopy(network)
+    states = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
+    inputs = [type(network), repr(network), recipe, seed, pictures.matrices[rows], pictures.labels[rows]]
+    key = digest(train_network, *inputs)
+    curve = _resume(checkpoint, key, states, device)
     epochs = range(len(curve), recipe.epochs)
-    for epoch in tqdm(epochs, describe, recipe.epochs, initial=len(curve), disable=not epochs):
+    for epoch in tqdm(epochs, progress_label, recipe.epochs, initial=len(curve), disable=not epochs):
         torch.manual_seed(1_000 * seed + epoch)
-        row = {"epoch": epoch + 1} | train_epoch(network, loader, loss_function, optimiser, schedule, recipe)
-        if (epoch + 1) % recipe.evaluate_every == 0 and epoch + 1 < recipe.epochs:
-            row |= _whole_accuracies(network, pictures, split)
+        steps = itertools.count(epoch * len(loader))
+        move = lambda: update_average(average, network, next(steps), recipe.averaging)  # noqa: B023, E731
+        row = {
+            "epoch": epoch + 1,
+            "loss": train_epoch(network, loader, loss_function, optimiser, schedule, recipe, move),
+        }
+        if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
+            row |= _whole_accuracies(average, pictures, split)
         curve.append(row)
-        _save_checkpoint(checkpoint, settings, parts, curve)
-    if recipe.ridge or taught is not None:
-        solve_head(network, pictures, split.train, recipe.ridge, told)
+        _save_checkpoint(checkpoint, key, states, curve)
+    network.load_state_dict(average.state_dict())
     return pd.DataFrame(curve)
 
 
 def _optimiser(
     network: nn.Module, recipe: Recipe, batches: int
 ) -> tuple[torch.optim.Optimizer, torch.optim.lr_scheduler.LRScheduler]:
-    """The recipe's optimiser, in which the dense layer may go slower, and its schedule for so many batches an epoch."""
-    head = [*network.head.parameters()] if recipe.head_rate != 1 else []
-    body = [weight for weight in network.parameters() if not any(weight is other for other in head)]
-    rates = [recipe.learning_rate, recipe.learning_rate * recipe.head_rate]
-    groups = [{"params": weights, "lr": rate} for weights, rate in zip((body, head), rates, strict=True)]
-    optimiser = getattr(torch.optim, recipe.optimiser)(groups, weight_decay=recipe.weight_decay)
+    """The recipe's optimiser, and its schedule for so many batches an epoch."""
+    weights = [weight for weight in network.parameters() if weight.requires_grad]
+    optimiser = getattr(torch.optim, recipe.optimiser)(weights, recipe.learning_rate, weight_decay=recipe.weight_decay)
     if not recipe.one_cycle:
         return optimiser, torch.optim.lr_scheduler.LambdaLR(optimiser, lambda _: 1.0)
     steps = max(5, recipe.epochs * batches)  # with exactly four, torch would divide by zero
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rates, total_steps=steps, pct_start=0.25)
-    return optimiser, schedule
+    rate = recipe.learning_rate
+    return optimiser, torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.25)
 
 
 def _whole_accuracies(network: nn.Module, pictures: Pictures, split: Split) -> dict[str, float]:
-    """Accuracies on whole unchanged pictures, train_plain and validation; none where nothing is held out."""
-    parts = {"train_plain": split.train, "validation": split.validation} if len(split.validation) else {}
+    """Accuracies on whole unchanged pictures, train and validation; none where nothing is held out."""
+    parts = {"train": split.train, "validation": split.validation} if len(split.validation) else {}
     return {
         name: accuracy(predict(network, pictures.matrices[rows]), pictures.labels[rows]) for name, rows in parts.items()
     }
 
 
-def solve_head(
-    network: GenreNetwork, pictures: Pictures, rows: np.ndarray, ridge: float, told: np.ndarray | None = None
-) -> None:
-    """Take away the outputs for a teacher, and if ridge is not 0 solve the dense layer in closed form, with patterns.
-
-    As in the texture classifier: for thousands of numbers that describe some hundred tracks, `texture.solve_layer`
-    finds the layer with the smallest weights that suits all of them and their filtered copies. Gradient descent does
-    not. told: a teacher's answers for these rows, log-probabilities, float (n, 10), which the layer is to suit, too.
-    """
-    old, device = network.head, network.head.weight.device
-    weight, bias = old.weight[: len(GENRES)], old.bias[: len(GENRES)]
-    if ridge:
-        maps = network.norm.num_features
-        width = maps + network.patterns(torch.zeros(1, MEL_BINS, COLUMNS)).shape[1]
-        network.head = nn.Linear(width, len(GENRES)).to(device)  # so wide that it asks for patterns
-        seen = []
-        hook = network.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].float().cpu().numpy()))
-        predict(network, np.concatenate([pictures.matrices[rows], pictures.filtered[rows]]))
-        hook.remove()
-        described = np.concatenate(seen).astype(np.float64)
-        share = np.where(np.arange(width) < maps, 1 - PATTERN_SHARE, PATTERN_SHARE)
-        count = np.where(np.arange(width) < maps, maps, width - maps)
-        scale = (described.std(axis=0) + 1e-6) * np.sqrt(count / share)
-        layer, intercept = texture.solve_layer(described / scale, pictures.labels[rows], ridge, told)
-        weight, bias = torch.from_numpy(layer.T / scale), torch.from_numpy(intercept)
-    else:
-        network.head = nn.Linear(old.in_features, len(GENRES)).to(device)
-    with torch.no_grad():
-        network.head.weight.copy_(weight)
-        network.head.bias.copy_(bias)
-
-
-def _save_checkpoint(path: Path | None, settings: str, parts: dict, curve: list[dict]) -> None:
+def _save_checkpoint(path: Path | None, key: str, states: dict, curve: list[dict]) -> None:
     if path is not None:
         with replacing(path) as temporary:
-            states = {name: part.state_dict() for name, part in parts.items()}
-            torch.save({"settings": settings, "curve": curve, "states": states}, temporary)
+            parts = {name: part.state_dict() for name, part in states.items()}
+            torch.save({"key": key, "curve": curve, "states": parts}, temporary)
 
 
-def _resume(path: Path | None, settings: str, parts: dict, device: torch.device) -> list[dict]:
-    """Load the parts from a checkpoint of the same settings and give its curve; else an empty curve."""
+def _resume(path: Path | None, key: str, states: dict, device: torch.device) -> list[dict]:
+    """Load the states from a checkpoint of the same key and return its curve; else an empty curve."""
     try:
         stored = {} if path is None else load_weights(path, device)
     except InputError:  # missing or damaged: a new run makes it again
         return []
-    if stored.get("settings") != settings:
+    if stored.get("key") != key:
         return []
-    for name, part in parts.items():
+    for name, part in states.items():
         part.load_state_dict(stored["states"][name])
     return stored["curve"]
 
 
 @torch.inference_mode()
 def predict(network: nn.Module, matrices: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Give logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+    """Compute logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334)."""
     device = pick_device()
     network.to(device).eval()
     logits = [torch.empty(0, len(GENRES))]
     for begin in range(0, len(matrices), batch_size):
         with autocast(device):
             outputs = network(torch.from_numpy(matrices[begin : begin + batch_size]).to(device).float())
-        logits.append(outputs[:, : len(GENRES)].float().cpu())
+        logits.append(outputs.float().cpu())
     return torch.cat(logits).numpy()
 
 
 def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndarray:
-    """Show what in matrices, uint8 (n, 128, 334), speaks for a genre: float32 (n, 128, 334), 0 to 1, smooth.
+    """Compute what in matrices, uint8 (n, 128, 334), speaks for a genre: float32 (n, 128, 334), 0 to 1, smooth.
 
-    It sees what the convolutions see, not the patterns. Source: Selvaraju et al., "Grad-CAM: visual explanations from
-    deep networks via gradient-based localization", 2017; a cell stands for 4 mel bins and 1.4 s.
+    Source: Selvaraju et al., "Grad-CAM: visual explanations from deep networks via gradient-based localization", 2017.
     """
     device = next(network.parameters()).device
     network.eval()
-    levels = torch.from_numpy(matrices).to(device).float()
     with torch.no_grad(), autocast(device):
-        maps = network.features(network.views(levels)).float()
+        maps = network.features(network.input_channels(torch.from_numpy(matrices).to(device).float())).float()
     maps.requires_grad_(True)
-    logits = network.head(network.describe(maps, levels))
+    logits = network.classify(maps)
     (gradient,) = torch.autograd.grad(logits[:, GENRES.index(genre)].sum(), maps)
     heat = (gradient * maps.detach()).sum(dim=1, keepdim=True).relu()
     heat = nn.functional.interpolate(heat, matrices.shape[1:], mode="bilinear", align_corners=False)[:, 0]
@@ -597,105 +562,83 @@ def run_network(
     pictures: Pictures,
     split: Split,
     seed: int,
-    recipe: Recipe,
+    recipe: Recipe = CNN_RECIPE,
     view: str = "cnn",
-    network: Callable = GenreNetwork,
-    told: np.ndarray | None = None,
+    network: Callable[[], nn.Module] = GenreNetwork,
 ) -> Run:
     """Train a network on split.train, or read what was kept of it; `network` makes it, with fresh weights.
 
-    told: a teacher's answers for split.train, see `solve_head`. A stopped run goes on at its last finished epoch, from
-    a checkpoint in the set's cache. There a pupil of the ear finds the weights of the network that was not told, too:
-    only their last layers differ.
+    A stopped run goes on at its last finished epoch, from a checkpoint in the set's cache. A network whose code or
+    settings have changed is trained anew.
     """
-    checkpoint = pictures.dataset.cache / "runs" / f"{view.removesuffix(PUPIL)}-{split.name}-seed{seed}.pt"
+    checkpoint = pictures.dataset.cache / "runs" / f"{view}-{split.name}-seed{seed}.pt"
 
     def fit() -> tuple[Callable, pd.DataFrame]:
         torch.manual_seed(seed)
-        taught = _taught(pictures, split, recipe)
-        fresh = network(taught=recipe.teacher) if recipe.teacher else network()
-        name = f"{view}, {split.name}, seed {seed}"
-        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, name, taught, told)
+        fresh = network()
+        label = f"{view}, {split.name}, seed {seed}"
+        curve = train_network(fresh, pictures, split, recipe, seed, checkpoint, label)
         return lambda rows: predict(fresh, pictures.matrices[rows]), curve
 
-    run = _keep(pictures, view, split, seed, asdict(recipe) | _made_of(pictures, told), fit)
-    if not recipe.ridge:  # nothing is solved at the end
-        checkpoint.unlink(missing_ok=True)
+    torch.manual_seed(seed)
+    run = _keep(pictures, view, split, seed, asdict(recipe), fit, network, repr(network()), pictures.matrices)
+    checkpoint.unlink(missing_ok=True)
     return run
 
 
-def _taught(pictures: Pictures, split: Split, recipe: Recipe) -> np.ndarray | None:
-    if not recipe.teacher:
-        return None
-    return texture.targets(pictures.descriptors[split.train], pictures.labels[split.train], recipe.teacher)
-
-
-def _made_of(pictures: Pictures, told: np.ndarray | None) -> dict[str, str]:
-    """What answers depend on beside the settings."""
-    return {"pictures": digest(pictures.matrices, pictures.filtered)} | ({} if told is None else {"told": digest(told)})
-
-
-def _keep(pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Fit) -> Run:
+def _keep(
+    pictures: Pictures, view: str, split: Split, seed: int, settings: dict, fit: Callable, *inputs: object
+) -> Run:
     dataset = pictures.dataset
     log = dataset.results / "experiments.csv"
-    return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit)
+    return keep_run(dataset.cache / "runs", log, view, split, seed, settings, pictures.labels, fit, *inputs)
 
 
-def fit_texture(pictures: Pictures, rows: np.ndarray, told: np.ndarray | None = None) -> texture.TextureClassifier:
-    """Train the texture classifier on rows of pictures and their filtered copies; told: see `texture.solve_layer`."""
-    described = np.concatenate([pictures.descriptors[rows], pictures.filtered_descriptors[rows]])
-    return texture.fit_texture_classifier(described, pictures.labels[rows], told=told)
-
-
-def run_texture(
-    pictures: Pictures, split: Split, seed: int, view: str = "texture", told: np.ndarray | None = None
-) -> Run:
-    """Train the texture classifier on split.train, or read what was kept of it; it draws no random numbers.
-
-    told: a teacher's answers for split.train, see `texture.solve_layer`.
-    """
+def run_texture(pictures: Pictures, split: Split) -> Run:
+    """Train the texture classifier on split.train, or read what was kept of it; it draws no random numbers."""
 
     def fit() -> tuple[Callable, None]:
-        classifier = fit_texture(pictures, split.train, told)
+        rows = split.train
+        classifier = texture.fit_texture_classifier(pictures.descriptors[rows], pictures.labels[rows])
         return lambda rows: classifier.logits(pictures.descriptors[rows]), None
 
-    return _keep(pictures, view, split, seed, {"ridge": texture.RIDGE} | _made_of(pictures, told), fit)
+    inputs = texture.describe_texture, pictures.matrices
+    return _keep(pictures, "texture", split, 0, {"ridge": texture.RIDGE}, fit, *inputs)
 
 
 def run_ear(pictures: Pictures, split: Split) -> Run:
-    """Train the ear's head on split.train, or read what was kept of it, on the tracks that the ear has heard."""
-    features = pictures.heard
+    """Train the tagger's head on split.train, or read what was kept of it, on the tracks whose sound it has."""
+    features = pictures.ear_features
     split = split.among(~np.isnan(features[:, 0]))
 
     def fit() -> tuple[Callable, None]:
         head = ear.fit_head(features[split.train], pictures.labels[split.train])
         return lambda rows: head.logits(features[rows]), None
 
-    settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE, "features": digest(features)}
-    return _keep(pictures, "ear", split, 0, settings, fit)
+    settings = {"head": "linear discriminant analysis", "shrinkage": ear.SHRINKAGE}
+    return _keep(pictures, "ear", split, 0, settings, fit, ear.read_clip_features, pictures.ear_source)
 
 
-def run_all(pictures: Pictures, runs: dict[str, Run]) -> Run:
-    """Blend the picture's views of `run_protocol` with the ear, on the tracks that the ear has heard."""
-    heard = run_ear(pictures, runs["cnn"].split)
-    known = ~np.isnan(pictures.heard[:, 0])
-    views = [restrict_run(runs[view], known) if view in runs else heard for view in SOUND_WEIGHTS]
-    return blend_runs("all", views, list(SOUND_WEIGHTS.values()))
+def run_protocol(pictures: Pictures, split: Split, seed: int, recipe: Recipe = CNN_RECIPE) -> dict[str, Run]:
+    """Return the runs of the picture's views on a split, by name: cnn, texture, and both together as picture."""
+    runs = {"cnn": run_network(pictures, split, seed, recipe), "texture": run_texture(pictures, split)}
+    return runs | {"picture": blend_runs("picture", list(runs.values()), list(WEIGHTS.values()))}
 
 
-def run_protocol(
-    pictures: Pictures, split: Split, seed: int, recipe: Recipe, told: np.ndarray | None = None
-) -> dict[str, Run]:
-    """Give the runs of the picture's views on a split, by name: cnn, texture, and both together as picture.
+def untrained_convolutions(**settings: object) -> GenreNetwork:
+    """Return a network whose convolutions keep their random weights: only the dense layer learns. A control."""
+    network = GenreNetwork(**settings)
+    network.features.requires_grad_(False)
+    return network
 
-    told: a teacher's answers for split.train, see `ear.answers`; with them it is cnn_teacher and so on.
-    """
-    cnn, textured, both = (view if told is None else view + PUPIL for view in (*WEIGHTS, "picture"))
-    runs = {
-        cnn: run_network(pictures, split, seed, recipe, cnn, told=told),
-        textured: run_texture(pictures, split, seed, textured, told),
-    }
-    return runs | {both: blend_runs(both, list(runs.values()), list(WEIGHTS.values()))}
+
+CONTROLS = {  # by view: what is trained beside the network, to see what each part brings
+    "cnn_untrained": untrained_convolutions,
+    "cnn_1": functools.partial(GenreNetwork, widths=(32,)),
+    "cnn_2": functools.partial(GenreNetwork, widths=(32, 64)),
+    "cnn_one_zone": functools.partial(GenreNetwork, zones=1),
+    "cnn_plain": functools.partial(GenreNetwork, differences=False),
+}
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -704,7 +647,7 @@ def run_protocol(
 
 
 @dataclass(frozen=True)
-class Ensemble:
+class Blend:
     """How views become one answer: the weight of each view's log-probabilities, and one temperature.
 
     An answer less sure than `unsure_below` is called unsure.
@@ -715,183 +658,186 @@ class Ensemble:
     unsure_below: float = 0.0
 
     def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for the views' logits, float (n, 10) each."""
+        """Compute calibrated probabilities, float (n, 10), from the views' logits, float (n, 10) each."""
         logits = blend([views[view] for view in self.weights], list(self.weights.values()))
         return softmax(logits / self.temperature, axis=1)
 
 
 @dataclass
 class GenreModel:
-    """The views that were trained together, and how they become one answer.
+    """What was trained together, and how it becomes one answer.
 
-    classifiers: that of each view, by its name. ensembles: how views become one answer, by the name of the view that
-    they are together: "picture", "picture_teacher" (pupils of the ear) and, for sound, "all"; a model may do without
-    the latter two. familiarity knows what the training data looks like, web answers for pictures of a web tool; a model
-    may do without both. facts says how it was trained.
+    Pictures are answered by the CNN and the texture classifier, blended as `picture` says. Sound is answered by the
+    pretrained tagger's head (`ear`), calibrated as `sound` says; a set without sound has neither. neighbours are the
+    tagger's features of the training clips, which tell what is out-of-distribution. web answers for a web tool's
+    pictures of whole songs; it is trained only on GTZAN. facts says how all was trained.
     """
 
-    classifiers: dict[str, GenreNetwork | texture.TextureClassifier | ear.EarHead]
-    ensembles: dict[str, Ensemble] = field(default_factory=lambda: {"picture": Ensemble(WEIGHTS)})
-    familiarity: texture.Familiarity | None = None
+    cnn: GenreNetwork
+    texture: texture.TextureClassifier
+    picture: Blend = field(default_factory=lambda: Blend(WEIGHTS))
+    ear: ear.EarHead | None = None
+    sound: Blend = field(default_factory=lambda: Blend({"ear": 1.0}))
+    neighbours: ear.Neighbours | None = None
     web: web_pictures.WebClassifier | None = None
     facts: dict = field(default_factory=dict)
 
-    def views(self, matrices: np.ndarray, heard: np.ndarray | None = None, ensemble: str = "") -> dict[str, np.ndarray]:
-        """Give what each view of an ensemble says of whole matrices, uint8 (n, 128, 334): logits, float32 (n, 10).
+    def answer(self, matrices: np.ndarray, ear_features: np.ndarray | None = None) -> songs.Answer:
+        """Answer for the windows of a song, or for a picture: the one door to the model.
 
-        heard: what the ear heard of the same pieces of sound, float32 (n, 803), as `ear.window_features` gives it.
-        Without an ensemble it is "all" for sound, and the pupils of the ear, if there are any, for pictures.
+        matrices: uint8 (k, 128, 334), a window each. ear_features: what the tagger hears in these windows, float32
+        (k, 803), see `ear.window_features`; without them the answer is that for pictures. Every view says something,
+        the CNN first, whichever of them make the answer.
         """
-        usual = ["picture_teacher", "picture"] if heard is None else ["all", "picture_teacher", "picture"]
-        described, said = texture.describe(matrices), {}
-        for view in self.ensembles[ensemble or next(name for name in usual if name in self.ensembles)].weights:
-            classifier = self.classifiers[view]
-            if isinstance(classifier, GenreNetwork):
-                said[view] = predict(classifier, matrices)
-            else:
-                said[view] = classifier.logits(heard if view == "ear" else described)
-        return said
-
-    def ensemble(self, views: Iterable[str]) -> Ensemble:
-        """Give what makes one answer of just these views."""
-        return next(ensemble for ensemble in self.ensembles.values() if set(ensemble.weights) == set(views))
-
-    def network(self, views: Iterable[str] = ("cnn",)) -> GenreNetwork:
-        """Give the network among these views."""
-        return next(self.classifiers[view] for view in views if view.startswith("cnn"))
-
-    def probabilities(self, matrices: np.ndarray) -> np.ndarray:
-        """Give calibrated probabilities, float (n, 10), for whole matrices, uint8 (n, 128, 334), as pictures."""
-        views = self.views(matrices)
-        return self.ensemble(views).probabilities(views)
-
-    def is_unfamiliar(self, matrices: np.ndarray) -> bool:
-        """Whether more than half of a song's matrices are out-of-distribution: unlike all training data."""
-        return self.familiarity is not None and float(np.median(self.familiarity.distance(matrices))) > 1
+        views = {"cnn": predict(self.cnn, matrices), "texture": self.texture.logits(texture.describe_texture(matrices))}
+        if ear_features is None or self.ear is None:
+            return songs.Answer(self.picture.probabilities(views), views, self.picture.unsure_below)
+        views["ear"] = self.ear.logits(ear_features)
+        unfamiliar = self.neighbours is not None and self.neighbours.is_unfamiliar(ear_features)
+        return songs.Answer(self.sound.probabilities(views), views, self.sound.unsure_below, unfamiliar)
 
 
-def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Ensemble) -> GenreModel:
-    """Train on all pictures, for own songs.
+def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Blend) -> GenreModel:
+    """Train on all pictures, for own songs; notebook 06 adds the tagger (see `add_ear`).
 
     picture must come from other runs, which held tracks out. The web classifier is trained only on GTZAN: it is for the
     user's own pictures, and demo songs have none.
     """
     everything = Split("all", np.arange(len(pictures.table)))
     torch.manual_seed(seed)
-    network = GenreNetwork(taught=recipe.teacher)
-    taught = _taught(pictures, everything, recipe)
+    network = GenreNetwork()
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
-    train_network(network, pictures, everything, recipe, seed, checkpoint, "final network", taught)
-    artists = np.arange(len(pictures.table)) if pictures.artists is None else pictures.artists
-    model = GenreModel(
-        {"cnn": network, "texture": fit_texture(pictures, everything.train)},
-        {"picture": picture},
-        familiarity=texture.fit_familiarity(pictures.matrices, artists),
-        facts={
-            "trained on": f"all {len(artists)} pictures, {pictures.dataset.label}",
-            "epochs": recipe.epochs,
-            "seed": seed,
-        },
-    )
+    train_network(network, pictures, everything, recipe, seed, checkpoint, "final network")
+    checkpoint.unlink(missing_ok=True)
+    facts = {
+        "trained on": f"all {len(pictures.table)} pictures, {pictures.dataset.label}",
+        "epochs": recipe.epochs,
+        "seed": seed,
+    }
+    classifier = texture.fit_texture_classifier(pictures.descriptors, pictures.labels)
+    model = GenreModel(network, classifier, picture, facts=facts)
     if pictures.dataset.name == "gtzan":
         model.web, reached = web_pictures.train_web_classifier(
-            pictures.matrices, pictures.labels, artists, ANSWER_ACCURACY
+            pictures.matrices, pictures.labels, pictures.artists, ANSWER_ACCURACY
         )
         model.facts["web pictures"] = f"simulated windows of new artists: {reached:.1%} right"
     return model
 
 
-def add_pupils(model: GenreModel, pictures: Pictures, together: Ensemble) -> None:
-    """Add pupils of the ear, whose last layers also suit what it answers for the pictures that the model learned from.
+def add_ear(model: GenreModel, pictures: Pictures, sound: Blend) -> None:
+    """Add the tagger's head, trained on all clips that have sound, and what tells what is out-of-distribution.
 
-    together: how they answer for pictures from now on; from runs that held tracks out.
+    sound must come from runs which held tracks out.
     """
-    told = ear.answers(pictures.heard, pictures.labels)
-    network = copy.deepcopy(model.network())
-    everything = np.arange(len(pictures.table))
-    solve_head(network, pictures, everything, OURS.ridge, told)
-    model.classifiers |= {"cnn_teacher": network, "texture_teacher": fit_texture(pictures, everything, told)}
-    model.ensembles["picture_teacher"] = together
+    rows = np.flatnonzero(~np.isnan(pictures.ear_features[:, 0]))
+    features, artists = pictures.ear_features[rows], pictures.artists
+    model.ear, model.sound = ear.fit_head(features, pictures.labels[rows]), sound
+    artists = rows if artists is None else artists[rows]
+    model.neighbours = ear.fit_neighbours(features, pictures.table.iloc[rows], artists)
 
 
 def save_model(path: Path, model: GenreModel) -> None:
-    """Write a model as plain tensors, with its genres and facts."""
-    stored = {"genres": list(GENRES), "facts": model.facts}
-    stored["classifiers"] = {view: _as_tensors(part) for view, part in model.classifiers.items()}
-    stored["ensembles"] = {name: vars(ensemble) for name, ensemble in model.ensembles.items()}
-    if model.familiarity:
-        stored["familiarity"] = _as_tensors(model.familiarity)
-    if model.web:
-        stored["web"] = vars(model.web) | {"texture": _as_tensors(model.web.texture)}
+    """Write a model as plain tensors and texts, with its genres and facts."""
+    parts = {name: _as_tensors(part) for name, part in vars(model).items() if name != "facts"}
     with replacing(path) as temporary:
-        torch.save(stored, temporary)
+        torch.save({"version": MODEL_VERSION, "genres": list(GENRES), "facts": model.facts, **parts}, temporary)
 
 
-def _as_tensors(part: object) -> dict[str, Tensor]:
+def _as_tensors(part: object) -> object:
     if isinstance(part, nn.Module):
         return part.cpu().state_dict()
-    return {name: torch.from_numpy(np.asarray(array)) for name, array in vars(part).items()}
+    if is_dataclass(part):
+        return {item.name: _as_tensors(getattr(part, item.name)) for item in fields(part)}
+    numbers = isinstance(part, np.ndarray) and part.dtype.kind in "fiub"
+    return torch.from_numpy(part) if numbers else part.tolist() if isinstance(part, np.ndarray) else part
 
 
-def _from_tensors(kind: type, tensors: dict[str, Tensor]) -> object:
-    return kind(**{name: tensor.numpy() for name, tensor in tensors.items()})
+def _from_tensors(kind: type, stored: dict | None) -> object:
+    if stored is None:
+        return None
+    if issubclass(kind, nn.Module):
+        network = kind().eval()
+        network.load_state_dict(stored)
+        return network
+    plain = {name: part.numpy() if isinstance(part, Tensor) else part for name, part in stored.items()}
+    if kind is web_pictures.WebClassifier:
+        plain["texture"] = _from_tensors(texture.TextureClassifier, stored["texture"])
+    return kind(**plain)
 
 
-def _read_classifier(view: str, tensors: dict[str, Tensor]) -> GenreNetwork | texture.TextureClassifier | ear.EarHead:
-    if not view.startswith("cnn"):
-        return _from_tensors(ear.EarHead if view == "ear" else texture.TextureClassifier, tensors)
-    network = GenreNetwork().eval()
-    network.head = nn.Linear(tensors["head.weight"].shape[1], len(GENRES))
-    network.load_state_dict(tensors)
-    return network
+def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
+    """Read a file of weights as plain data; nothing in it can run.
+
+    Raises InputError for a missing, damaged or foreign file.
+    """
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"'{path}' does not exist: name a model.pt, or run notebook 03 to train one.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
+        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
+    return stored
 
 
 def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
     """Read what `save_model` wrote; without a path the model that the project ships.
 
-    Raises InputError for a missing, damaged or foreign file.
+    Raises InputError for a missing, damaged or foreign file, and for a model of an older version.
     """
-    stored = load_weights(path)
+    stored, name = load_weights(path), Path(path).name
     if stored.get("genres") != list(GENRES):
-        raise InputError(f"'{Path(path).name}' is no model of this project: run notebook 03 or clone again.")
+        raise InputError(f"'{name}' is no model of this project: run notebook 03 or clone again.")
+    kinds = {
+        "cnn": GenreNetwork, "texture": texture.TextureClassifier, "picture": Blend, "ear": ear.EarHead, "sound": Blend,
+        "neighbours": ear.Neighbours, "web": web_pictures.WebClassifier,
+    }  # fmt: skip
     try:
-        model = GenreModel(
-            {view: _read_classifier(view, tensors) for view, tensors in stored["classifiers"].items()},
-            {name: Ensemble(**settings) for name, settings in stored["ensembles"].items()},
-            facts=stored["facts"],
-        )
-        if "familiarity" in stored:
-            model.familiarity = _from_tensors(texture.Familiarity, stored["familiarity"])
-        if "web" in stored:
-            web = _from_tensors(texture.TextureClassifier, stored["web"]["texture"])
-            model.web = web_pictures.WebClassifier(**stored["web"] | {"texture": web})
-        # One question to each ensemble shows whether sizes fit and numbers are numbers.
+        if stored["version"] != MODEL_VERSION:
+            raise KeyError("version")
+        parts = {part: _from_tensors(kind, stored[part]) for part, kind in kinds.items()}
+        model = GenreModel(**parts, facts=stored["facts"])
+        # One question to each door shows whether sizes fit and numbers are numbers.
         blank = np.zeros((1, MEL_BINS, COLUMNS), np.uint8)
-        heard = np.zeros((1, len(model.classifiers["ear"].mean)), np.float32) if "all" in model.ensembles else None
-        answers = [
-            ensemble.probabilities(model.views(blank, heard, name)) for name, ensemble in model.ensembles.items()
-        ]
-        answers += [model.web.probabilities(blank)] if model.web else []
-        sizes = {answer.shape for answer in answers}
-        limits = [float(part.unsure_below) for part in (*model.ensembles.values(), model.web) if part]
-        if sizes != {(1, len(GENRES))} or not np.isfinite(np.concatenate([limits, *map(np.ravel, answers)])).all():
-            raise ValueError("no probabilities")
-        model.is_unfamiliar(blank)
-    except (RuntimeError, TypeError, AttributeError, KeyError, ValueError, StopIteration) as error:
-        raise InputError(f"'{Path(path).name}' was made by another version: run notebook 03 or clone again.") from error
+        answers = [model.answer(blank)]
+        answers += [model.answer(blank, np.zeros((1, len(model.ear.mean)), np.float32))] if model.ear else []
+        numbers = [(answer.probabilities, answer.unsure_below) for answer in answers]
+        numbers += [(model.web.probabilities(blank), model.web.unsure_below)] if model.web else []
+        for probabilities, unsure_below in numbers:
+            if probabilities.shape != (1, len(GENRES)) or not np.isfinite([*probabilities[0], unsure_below]).all():
+                raise ValueError("no probabilities")
+    except (RuntimeError, TypeError, AttributeError, KeyError, ValueError) as error:
+        raise InputError(f"'{name}' was made by another version: run notebook 03 or clone again.") from error
     return model
 
 
 @functools.cache
 def shipped_model() -> GenreModel:
-    """Give the model that is part of the project, read once."""
+    """Return the model that is part of the project, read once."""
     return load_model()
 
 
 def classify_song(path: str | Path, model: GenreModel | None = None) -> songs.SongResult:
-    """Say what genre a sound file or a picture is; without a model, by the one that the project ships.
+    """Classify a sound file or a picture; without a model, by the one that the project ships.
 
-    The result has `.genre`, `.probabilities` (in the order of GENRES) and `.match`. Raises InputError for a file that
-    cannot be used.
+    Raises InputError for a file that cannot be used.
+
+    Parameters
+    ----------
+    path: any file of sound that FFmpeg decodes, or a spectrogram picture.
+    model: a model of your own, see `load_model`.
+
+    Returns
+    -------
+    A result with `.genre`, `.probabilities` (in the order of GENRES), `.sure`, `.views` and `.match`, the training clip
+    that was found in the song, or None.
+
+    Example
+    -------
+    >>> result = classify_song(ROOT / "data_samples" / "blues00009.png")
+    >>> result.genre, str(result.match)
     """
     return songs.classify_song(path, model or shipped_model())

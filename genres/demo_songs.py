@@ -2,13 +2,16 @@
 
 A song comes to be in four steps, and each can be heard and read by itself:
 
-    cast_band    draws the traits of a song from the styles in demo_band.toml: tempo, swing, instruments, grooves, form
+    cast_band    draws a band and one of its tunes from the styles in demo_band.toml: instruments, grooves, tempo, form
     compose      lets drummer, bassist, comping players and melodist play the form bar by bar, as MIDI notes
     render       plays the notes on the General MIDI soundfont that pretty_midi brings along
     master       gives the recording its sound: old or new, dark or bright, clean or driven
 
 No trait tells a genre by itself, as in life: tempos and instruments are shared, and a song borrows some traits
 from a neighbour, so that a rock song may shuffle and a jazz tune may go straight.
+
+A band keeps its instruments, its grooves and the sound of its recordings from tune to tune; tempo, key, form and
+melody change. So a classifier can recognise the recording instead of the genre, as it can with real artists.
 
 Patterns are written as one bar of 4/4 in columns: 16 columns are sixteenths, 12 are triplets, 8 are eighths.
 """
@@ -21,7 +24,7 @@ import re
 import shutil
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
@@ -39,8 +42,8 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.signal import resample_poly
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, locked, replacing
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, locked, replacing
 from genres.spectrogram import CLIP_SECONDS, audio_to_matrix, compile_librosa, matrix_to_picture
 
 # --- 1 The vocabulary: drum grooves, bass lines, comping, melodies, forms ---
@@ -54,18 +57,19 @@ SOUNDS, STYLES, NEIGHBOURS = (VOCABULARY[name] for name in ("sounds", "styles", 
 LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 
-# --- 2 Casting: from a style to one band with one song ---
+# --- 2 Casting: from a style to one band with one tune ---
 
 BORROW = 0.07  # chance that a trait comes from a neighbour: more of it makes the demo set harder
 HABIT = 1.3  # how much likelier a style's first names are than its last: more of it makes the demo set easier
+TUNE_TRAITS = ("melodies", "forms")  # drawn anew for each tune of a band, as tempo and key are; the rest it keeps
 VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}  # mean MIDI volume per part
 
 
 @dataclass(frozen=True)
 class Band:
-    """One song's band, every choice made. `traits` holds what was drawn for each trait of its style."""
+    """A band with one of its tunes, every choice made. `traits` holds what was chosen for each trait of its style."""
 
-    swing: float  # place of the off-beat eighth in its beat: 0.5 straight, 0.67 triplet
+    swing: float  # position of the off-beat eighth in its beat: 0.5 straight, 0.67 triplet
     tempo: float  # beats per minute
     tonic: int  # 0 is C
     traits: dict[str, str]
@@ -88,10 +92,10 @@ class Bar:
 
 
 class Event(NamedTuple):
-    """One note on the grid of a bar: place and length in beats, before swing and the human touch."""
+    """One note on the grid of a bar: onset and length in beats, before swing and the human touch."""
 
     pitch: int
-    place: float
+    onset: float
     length: float
     velocity: float
 
@@ -103,27 +107,33 @@ def choose(text: str, rng: np.random.Generator, habit: float = 0.0) -> str:
     return names[rng.choice(len(names), p=weights / weights.sum())]
 
 
-def cast_band(genre: str, seed: int) -> Band:
-    """Draw the traits of one song: its own style's, or with chance BORROW, trait by trait, a neighbour's.
+def cast_band(genre: str, seed: int, tune: int = 0) -> Band:
+    """Draw a band, trait by trait its own style's or with chance BORROW a neighbour's, and its tune of this number.
 
     Raises InputError for a genre that the band does not play.
     """
     if genre not in STYLES:
         raise InputError(f"The demo band does not play '{genre}': choose one of {', '.join(GENRES)}.")
     rng = np.random.default_rng([seed, GENRES.index(genre)])
-    own, drawn = STYLES[genre], {}
+    own, habits = STYLES[genre], {}
     for trait in own:
         neighbour = STYLES[choose(NEIGHBOURS[genre], rng)]
         borrows = rng.random() < BORROW and trait not in own["keeps"]
-        drawn[trait] = (neighbour if borrows else own)[trait]
-    return Band(
-        swing=rng.uniform(*drawn["swing"]),
-        tempo=rng.uniform(*drawn["tempo"]),
+        habits[trait] = (neighbour if borrows else own)[trait]
+    band = Band(
+        swing=rng.uniform(*habits["swing"]),
+        tempo=rng.uniform(*habits["tempo"]),
         tonic=int(rng.integers(12)),
-        traits={name: choose(text, rng, HABIT) for name, text in drawn.items() if isinstance(text, str)},
+        traits={name: choose(text, rng, HABIT) for name, text in habits.items() if isinstance(text, str)},
         volumes={role: int(np.clip(rng.normal(level, 9), 45, 127)) for role, level in VOLUMES.items()},
         looseness=rng.uniform(0.002, 0.012),
     )
+    if tune == 0:
+        return band
+    rng = np.random.default_rng([seed, GENRES.index(genre), 0, tune])
+    another = {name: choose(habits[name], rng, HABIT) for name in TUNE_TRAITS}
+    tempo, tonic = rng.uniform(*habits["tempo"]), int(rng.integers(12))
+    return replace(band, tempo=tempo, tonic=tonic, traits=band.traits | another)
 
 
 # --- 3 Playing: the form, the grid, the players ---
@@ -134,7 +144,7 @@ SEMITONES = "0123456789teu"  # of the bass lines
 
 
 def read_chord(symbol: str, tonic: int) -> tuple[int, list[int]]:
-    """Read a chord symbol such as `bVII7` in a key: its root as pitch class, and its tones above the root."""
+    """Read a chord symbol such as `bVII7` in a key: return its root as pitch class, and its tones above the root."""
     numeral = symbol.lstrip("b")
     degree = max((name for name in DEGREES if numeral.lower().startswith(name)), key=len)
     root = tonic + DEGREES[degree] - (len(symbol) - len(numeral))
@@ -155,18 +165,18 @@ def bars_of(band: Band, seconds: float, rng: np.random.Generator) -> Iterator[Ba
     for section in cycle(order):
         symbols = form.get(section, form.get("V", form.get("A"))).split()
         chords = [read_chord(symbol, band.tonic) for symbol in symbols]
-        for place, chord in enumerate(chords):
+        for row, chord in enumerate(chords):
             if time >= seconds:
                 return
             beat = 60 / band.tempo * rng.normal(1, rubato)
-            following = chords[(place + 1) % len(chords)][0]
-            yield Bar(number, time, beat, chord, following, section, place, place == len(chords) - 1)
+            next_root = chords[(row + 1) % len(chords)][0]
+            yield Bar(number, time, beat, chord, next_root, section, row, row == len(chords) - 1)
             time, number = time + 4 * beat, number + 1
 
 
 @cache
 def read_line(line: str) -> list[tuple[float, float, str]]:
-    """Read one bar of a pattern as (place in beats, length in beats, symbol), with `-` holding a note.
+    """Read one bar of a pattern as (onset in beats, length in beats, symbol), with `-` holding a note.
 
     Triplets are put back on the straight grid, because the swing of the song bends all players alike later.
     """
@@ -180,15 +190,15 @@ def read_line(line: str) -> list[tuple[float, float, str]]:
     return notes
 
 
-def bend(place: float, swing: float, back: bool = True) -> float:
-    """Move a place in beats between the straight and the swung grid; `back` goes from swung to straight."""
-    beat, rest = divmod(place, 1)
+def bend(onset: float, swing: float, back: bool = True) -> float:
+    """Move an onset in beats between the straight and the swung grid; `back` goes from swung to straight."""
+    beat, rest = divmod(onset, 1)
     source, target = (swing, 0.5) if back else (0.5, swing)
     return beat + (rest / source * target if rest < source else target + (rest - source) / (1 - source) * (1 - target))
 
 
 def in_register(pitch_class: int, lowest: int) -> int:
-    """Give the MIDI pitch of a pitch class within the octave that starts at `lowest`."""
+    """Return the MIDI pitch of a pitch class within the octave that starts at `lowest`."""
     return lowest + (pitch_class - lowest) % 12
 
 
@@ -199,9 +209,9 @@ def drummer(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
     for name, line in groove.items():
         if energy < 0.6 and name not in ("closed", "ride", "shaker", "swish", "rim"):
             continue
-        for place, _, symbol in read_line(line):
-            if not (fill and place >= 3 and name != "kick") and rng.random() >= 0.03:
-                yield Event(DRUM_KEYS[name], place, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * energy))
+        for onset, _, symbol in read_line(line):
+            if not (fill and onset >= 3 and name != "kick") and rng.random() >= 0.03:
+                yield Event(DRUM_KEYS[name], onset, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * energy))
     if fill:
         drums = ["snare", "snare", "mid tom", "low tom"] if rng.random() < 0.6 else ["snare"] * 4
         for column, name in enumerate(drums):
@@ -216,12 +226,12 @@ def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
         return
     root, tones = bar.chord
     low = in_register(root, 31 if band.traits["bass"] != "Cello" else 38)
-    for place, length, symbol in read_line(str(rng.choice(BASS_LINES[band.traits["bass_lines"]]))):
+    for onset, length, symbol in read_line(str(rng.choice(BASS_LINES[band.traits["bass_lines"]]))):
         if symbol == "n":
             pitch = in_register(bar.next_root, 31) + int(rng.choice([-1, 1, 2]))
         else:  # lines are written for major chords: the third follows the chord
             pitch = low + (tones[1] if symbol == "4" else SEMITONES.index(symbol))
-        yield Event(pitch, place, 0.92 * length, 92 + 14 * (place == 0))
+        yield Event(pitch, onset, 0.92 * length, 92 + 14 * (onset == 0))
 
 
 def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterator[Event]:
@@ -233,7 +243,7 @@ def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterato
     chord = sorted(in_register(root + tone, low) for tone in tones)
     lines = COMPING[band.traits["comping" if part == "chords" else "colour_lines"]]
     line = lines[bar.number % 2 % len(lines)]  # repeats every two bars, so the ear can hold on to it
-    for count, (place, length, symbol) in enumerate(read_line(line)):
+    for count, (onset, length, symbol) in enumerate(read_line(line)):
         velocity = 102 if symbol in "XP" else 84
         if symbol == "a":
             up_and_down = [*chord, chord[0] + 12, *chord[:0:-1]]
@@ -243,18 +253,18 @@ def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterato
         else:
             pitches = [in_register(root, 38) + tone for tone in (0, 7, 12)] if symbol in "pP" else chord
         for strum, pitch in enumerate(pitches):
-            yield Event(pitch, place + 0.012 * strum, 0.95 * length, velocity)
+            yield Event(pitch, onset + 0.012 * strum, 0.95 * length, velocity)
 
 
 def make_motif(kind: str, rng: np.random.Generator) -> list[tuple[float, float, int]]:
-    """Invent a motif of two bars: (place in beats, length in beats, step in the scale from the note before)."""
-    columns, density, widest, held = MELODIES[kind]
+    """Invent a motif of two bars: (onset in beats, length in beats, step in the scale from the note before)."""
+    columns, density, widest, sustain = MELODIES[kind]
     starts = [c for c in range(2 * columns) if rng.random() < density * (1.2 if c % 2 == 0 else 0.7)]
     if kind in ("song", "licks", "solo", "hook"):  # singers and horns breathe
         starts = [c for c in starts if c < 1.6 * columns]
     step = 4 / columns
     return [
-        (a * step, min(held * (b - a) * step, 3), int(rng.integers(-widest, widest + 1)))
+        (a * step, min(sustain * (b - a) * step, 3), int(rng.integers(-widest, widest + 1)))
         for a, b in pairwise([*starts, 2 * columns])
     ]
 
@@ -276,26 +286,27 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
     ladder = [p for p in range(lowest, lowest + 20) if (p - band.tonic) % 12 in scale]
     chord_tones = {(bar.chord[0] + tone) % 12 for tone in bar.chord[1]}
     rung = len(ladder) // 2 + phrase % 2
-    for place, length, step in motifs[letter]:
+    for onset, length, step in motifs[letter]:
         rung = min(max(rung + step, 0), len(ladder) - 1)
         pitch = ladder[rung]
-        if place % 2 == 0 and kind != "rap":
+        if onset % 2 == 0 and kind != "rap":
             pitch = min(range(lowest, lowest + 20), key=lambda p: (p % 12 not in chord_tones, abs(p - pitch)))
-        inside = place - 4 * (bar.bar_in_section % 2)
-        if 0 <= inside < 4:
+        in_bar = onset - 4 * (bar.bar_in_section % 2)
+        if 0 <= in_bar < 4:
             if band.traits["scale"] == "blues" and length > 0.5 and rng.random() < 0.3:
-                yield Event(pitch - 1, inside, 0.12, 80)  # a blue note slides in from below
-                inside, length = inside + 0.1, length - 0.1
-            yield Event(pitch, inside, length, 92 + 10 * (place % 1 == 0))
+                yield Event(pitch - 1, in_bar, 0.12, 80)  # a blue note slides in from below
+                in_bar, length = in_bar + 0.1, length - 0.1
+            yield Event(pitch, in_bar, length, 92 + 10 * (onset % 1 == 0))
 
 
-def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
-    """Compose a song of `seconds` seconds in a genre: the same seed gives the same song, another gives another.
+def compose(genre: str, seed: int, seconds: float, tune: int = 0) -> pretty_midi.PrettyMIDI:
+    """Compose a tune of `seconds` seconds: the seed names the band, and the same seed and tune give the same song.
 
-    Gives MIDI with one track per player: drums, bass, chords, colour and lead. Raises InputError for an unknown genre.
+    Returns MIDI with one track per player: drums, bass, chords, colour and lead. Raises InputError for an unknown
+    genre.
     """
-    band = cast_band(genre, seed)
-    rng = np.random.default_rng([seed, GENRES.index(genre), 1])
+    band = cast_band(genre, seed, tune)
+    rng = np.random.default_rng([seed, GENRES.index(genre), 1, tune])
     midi = pretty_midi.PrettyMIDI(initial_tempo=band.tempo)
     tracks = {}
     for role in VOLUMES:
@@ -322,8 +333,8 @@ def compose(genre: str, seed: int, seconds: float) -> pretty_midi.PrettyMIDI:
 
 def humanise(band: Band, bar: Bar, event: Event, rng: np.random.Generator) -> pretty_midi.Note:
     """Place an event of the grid in time: swing it, and let the player be a little early, late, loud or soft."""
-    pitch, place, length, velocity = event
-    start = max(0.0, bar.start + bar.beat * bend(place, band.swing, back=False) + rng.normal(0, band.looseness))
+    pitch, onset, length, velocity = event
+    start = max(0.0, bar.start + bar.beat * bend(onset, band.swing, back=False) + rng.normal(0, band.looseness))
     velocity = min(max(round(velocity * rng.normal(1, 0.07)), 20), 127)
     return pretty_midi.Note(velocity, pitch, start, start + max(bar.beat * length, 0.05))
 
@@ -361,7 +372,7 @@ def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
 
 @lru_cache(maxsize=1500)  # some 250 MB
 def pitched_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
-    """Give a note of any pitch, float32 at 22 050 Hz, by playing the nearest recording faster or slower."""
+    """Return a note of any pitch, float32 at 22 050 Hz: the nearest recording, played faster or slower."""
     nearest = pitch if is_drum else SEMITONES_PER_RECORDING * round(pitch / SEMITONES_PER_RECORDING)
     samples = record_note(program, nearest, is_drum)
     if pitch == nearest:
@@ -381,16 +392,16 @@ def render(midi: pretty_midi.PrettyMIDI, seconds: float) -> np.ndarray:
             start = round(note.start * SAMPLE_RATE)
             sound = pitched_note(track.program, note.pitch, track.is_drum)
             if not track.is_drum:
-                held = round((note.end - note.start) * SAMPLE_RATE)
-                sound = sound[: held + len(fade)].copy()
-                sound[held:] *= fade[: max(0, len(sound) - held)]
+                release = round((note.end - note.start) * SAMPLE_RATE)
+                sound = sound[: release + len(fade)].copy()
+                sound[release:] *= fade[: max(0, len(sound) - release)]
             sound = sound[: max(0, length - start)]
             samples[start : start + len(sound)] += volume**2 * (note.velocity / 127) ** 1.5 * sound
     return 0.9 * samples / max(float(np.abs(samples).max(initial=0)), 1e-6)
 
 
 def master(samples: np.ndarray, sound: str, seed: int) -> np.ndarray:
-    """Give dry samples the sound of a recording: room, tone, saturation; float32, same length, the loudest at 0.9.
+    """Add the sound of a recording to dry samples: room, tone, saturation; float32, same length, the loudest at 0.9.
 
     `sound` is a name in SOUNDS, and `seed` varies it. Raises KeyError for another name.
     """
@@ -408,21 +419,21 @@ def master(samples: np.ndarray, sound: str, seed: int) -> np.ndarray:
     echo[0] += 1
     wet = irfft(rfft(samples, size) * rfft(echo, size) * curve, size)[: len(samples)]
     level = np.sqrt(np.mean(wet**2)) + 1e-9
-    driven = np.tanh(wet / level * 0.25 * drive * rng.uniform(0.7, 1.4))
-    return (0.9 * driven / max(float(np.abs(driven).max()), 1e-6)).astype(np.float32)
+    loud = np.tanh(wet / level * 0.25 * drive * rng.uniform(0.7, 1.4))
+    return (0.9 * loud / max(float(np.abs(loud).max()), 1e-6)).astype(np.float32)
 
 
-def song(genre: str, seed: int, seconds: float = 30.0) -> np.ndarray:
-    """Compose, render and master a song: mono float32 samples at 22 050 Hz, exactly `seconds` long.
+def song(genre: str, seed: int, seconds: float = 30.0, tune: int = 0) -> np.ndarray:
+    """Compose, render and master a tune of a band: mono float32 samples at 22 050 Hz, exactly `seconds` long.
 
-    The same seed gives the same samples. Raises InputError for an unknown genre.
+    The same seed is the same band, with the same tune the same samples. Raises InputError for an unknown genre.
     """
-    dry = render(compose(genre, seed, seconds), seconds)
+    dry = render(compose(genre, seed, seconds, tune), seconds)
     return master(dry, cast_band(genre, seed).traits["sound"], seed)
 
 
 def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
-    """Give a player for the first seconds of mono samples; it carries them as MP3, about 5 kB a second."""
+    """Return a player for the first seconds of mono samples; it carries them as MP3, about 5 kB a second."""
     file = io.BytesIO()
     soundfile.write(file, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="MP3", compression_level=0.8)
     return Audio(file.getvalue(), rate=SAMPLE_RATE)
@@ -430,13 +441,21 @@ def player(samples: np.ndarray, seconds: float = 5.0) -> Audio:
 
 # --- 5 The demo set on disk ---
 
-VERSION = 3  # part of the stamp: a new number makes every machine compose its demo set anew
-SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips, so no song was ever in training
+VERSION = 4  # part of the stamp: a new number makes every machine compose its demo set anew
+TUNES_PER_BAND = 3
+LEAST_BANDS = 3  # per genre, so that three folds by artist have each genre in training
+SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips: no song is by a band that plays a clip
 FORMATS = ("mp3", "ogg", "flac", "wav")
 WAVES_PER_GENRE = 5
 TITLE_WORDS = (
-    "Amber, Borrowed, Distant, Early, Golden, Hidden, Late, Little, Lost, Northern, Open, Paper, Quiet, Second, Slow",
-    "Avenue, Bridge, Corner, Garden, Harbour, Hour, Letter, Morning, Orchard, Platform, River, Room, Season, Summer",
+    "Amber, Borrowed, Crooked, Distant, Early, Empty, Golden, Hidden, Hollow, Late, Little, Lost, Northern, Open, "
+    "Paper, Quiet, Second, Slow, Winding, Yellow",
+    "Avenue, Bridge, Candle, Corner, Garden, Harbour, Hour, Island, Letter, Morning, Orchard, Platform, River, Room, "
+    "Season, Station, Summer, Window",
+)
+BAND_WORDS = (
+    "Black, Brass, Broken, Coastal, Copper, Crimson, Eastern, Electric, Flying, Granite, Silver, Velvet",
+    "Anchors, Foxes, Herons, Kites, Lanterns, Millers, Pilots, Rivals, Sparrows, Strangers, Tailors, Wolves",
 )
 
 
@@ -444,19 +463,21 @@ def make_demo_set(
     folder: str | Path,
     clips_per_genre: int = 30,
     seed: int = 0,
-    song_seconds: tuple[float, float] = (120, 140),
-    songs_per_genre: int = 2,
+    song_seconds: tuple[float, float] = (60, 75),
+    songs_per_genre: int = 3,
     progress: bool = True,
 ) -> dict:
-    """Play and draw the demo set into `folder`, in GTZAN's layout, and give its stamp.
+    """Play and draw the demo set into `folder`, in GTZAN's layout, and return its stamp.
 
     Data/images_original/<genre>/<genre>000NN.png   spectrogram pictures of 30 s clips
     Data/genres_original/<genre>/<genre>.000NN.wav  the sound of the first five of each genre, 16 bit
     songs/                                          whole songs in four formats, and songs.csv: file, title, genre
+    tracks.csv                                      image, artist, title of each clip
     demo.json                                       the stamp: version, seed and sizes; written last
 
-    A set with the same stamp is left as it is. A new one is made in a folder beside and then moved, so no run leaves
-    half a set behind. joblib's backend is the caller's choice. Raises InputError for sizes that are not positive.
+    A band plays up to three clips, but each genre has three bands or more where it has three clips. A set with the same
+    stamp is left as it is. A new one is made in a folder beside and then moved, so no run leaves half a set behind.
+    joblib's backend is the caller's choice. Raises InputError for sizes that are not positive.
     """
     if clips_per_genre < 1 or songs_per_genre < 1 or not 0 < song_seconds[0] <= song_seconds[1]:
         raise InputError("The demo set needs at least one clip and one song per genre, and songs of some length.")
@@ -468,63 +489,86 @@ def make_demo_set(
         "songs_per_genre": songs_per_genre,
         "song_seconds": list(song_seconds),
     }
-    stamped, finished = folder / "demo.json", json.dumps(stamp, indent=2).encode() + b"\n"
-    if stamped.is_file() and stamped.read_bytes() == finished:  # before the lock, which a read-only folder refuses
+    stamp_file, stamp_text = folder / "demo.json", json.dumps(stamp, indent=2).encode() + b"\n"
+    if stamp_file.is_file() and stamp_file.read_bytes() == stamp_text:  # before the lock: the folder may be read-only
         return stamp
     with locked(folder):
-        if stamped.is_file() and stamped.read_bytes() == finished:
+        if stamp_file.is_file() and stamp_file.read_bytes() == stamp_text:
             return stamp
         for leftover in folder.glob(".making-*"):  # of a run that was killed
             shutil.rmtree(leftover, ignore_errors=True)
         with TemporaryDirectory(prefix=".making-", dir=folder, ignore_cleanup_errors=True) as workshop:
-            make_parts(Path(workshop), clips_per_genre, seed, plan_songs(seed, song_seconds, songs_per_genre), progress)
-            stamped.unlink(missing_ok=True)
-            for part in ("Data", "songs"):
+            clips, songs = plan_set(clips_per_genre, seed, song_seconds, songs_per_genre)
+            make_parts(Path(workshop), clips, songs, progress)
+            stamp_file.unlink(missing_ok=True)
+            for part in ("Data", "songs", "tracks.csv"):
                 shutil.rmtree(folder / part, ignore_errors=True)
-                Path(workshop, part).rename(folder / part)
-            with replacing(stamped) as temporary:
-                temporary.write_bytes(finished)
+                Path(workshop, part).replace(folder / part)
+            with replacing(stamp_file) as temporary:
+                temporary.write_bytes(stamp_text)
     return stamp
 
 
-def make_parts(workshop: Path, clips: int, seed: int, songs: pd.DataFrame, progress: bool) -> None:
-    """Make the folders Data and songs of a set; one job per genre, as each process records its own instruments."""
+def make_parts(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame, progress: bool) -> None:
+    """Make the parts of a planned set; one job per genre, as each process records its own instruments."""
     compile_librosa()
     genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)
     joblib.Parallel(n_jobs=-1, pre_dispatch="n_jobs")(
-        joblib.delayed(make_genre)(workshop, genre, clips, seed, songs[songs["genre"] == genre]) for genre in genres
+        joblib.delayed(make_genre)(workshop, clips[clips["genre"] == genre], songs[songs["genre"] == genre])
+        for genre in genres
     )
     songs.to_csv(workshop / "songs" / "songs.csv", columns=["file", "title", "genre"], index=False)
+    clips.to_csv(workshop / "tracks.csv", columns=["image", "artist", "title"], index=False)
 
 
-def make_genre(workshop: Path, genre: str, clips: int, seed: int, songs: pd.DataFrame) -> None:
-    """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its planned songs."""
-    images, waves = workshop / "Data" / "images_original" / genre, workshop / "Data" / "genres_original" / genre
-    for part in (images, waves, workshop / "songs"):
-        part.mkdir(parents=True, exist_ok=True)
-    for number in range(clips):
-        samples = song(genre, 1000 * seed + number, CLIP_SECONDS)
+def make_genre(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame) -> None:
+    """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its whole songs."""
+    (workshop / "songs").mkdir(parents=True, exist_ok=True)
+    for number, clip in enumerate(clips.itertuples()):
+        samples = song(clip.genre, clip.seed, CLIP_SECONDS, clip.tune)
+        picture = workshop / "Data" / "images_original" / clip.genre / clip.image
+        wave = workshop / "Data" / "genres_original" / clip.genre / f"{clip.genre}.{number:05d}.wav"
+        for path in (picture, wave):
+            path.parent.mkdir(parents=True, exist_ok=True)
         if number < WAVES_PER_GENRE:
-            wave = waves / f"{genre}.{number:05d}.wav"
             write_audio(wave, samples)
             samples = load_audio(wave)  # 16 bits are a little coarser, and picture and sound must agree
-        matrix_to_picture(audio_to_matrix(samples)).save(images / f"{genre}{number:05d}.png")
+        matrix_to_picture(audio_to_matrix(samples)).save(picture)
     for row in songs.itertuples():
-        write_audio(workshop / "songs" / row.file, song(genre, row.seed, row.seconds))
+        write_audio(workshop / "songs" / row.file, song(row.genre, row.seed, row.seconds))
 
 
-def plan_songs(seed: int, song_seconds: tuple[float, float], songs_per_genre: int) -> pd.DataFrame:
-    """Plan the whole songs: file, title, genre, seconds and seed of each. No title or file name tells a genre."""
+def plan_set(
+    clips_per_genre: int, seed: int, song_seconds: tuple[float, float], songs_per_genre: int
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Plan the clips (image, genre, artist, title, seed, tune) and the whole songs (file, title, genre, seconds, seed).
+
+    The bands of a genre take turns: with ten of them, clips 0, 10 and 20 are three tunes of the first. No title, artist
+    or file name of a song tells a genre.
+    """
     rng = np.random.default_rng([seed, 3])
-    first, second = (words.split(", ") for words in TITLE_WORDS)
-    titles = rng.permutation([f"{a} {b}" for a in first for b in second])
-    genres = rng.permutation(np.repeat(GENRES, songs_per_genre))
-    plan = pd.DataFrame({"title": np.resize(titles, len(genres)), "genre": genres})
-    names = plan["title"].str.lower().str.replace(" ", "_")
-    plan["file"] = [f"{number + 1:02d}_{name}.{FORMATS[number % len(FORMATS)]}" for number, name in names.items()]
-    plan["seconds"] = [round(rng.uniform(*song_seconds), 1) for _ in genres]
-    plan["seed"] = SONG_SEEDS + 1000 * seed + plan.index
-    return plan
+    numbers = np.tile(np.arange(clips_per_genre), len(GENRES))
+    bands = max(min(LEAST_BANDS, clips_per_genre), -(-clips_per_genre // TUNES_PER_BAND))
+    clips = pd.DataFrame({"genre": np.repeat(GENRES, clips_per_genre)})
+    songs = pd.DataFrame({"genre": rng.permutation(np.repeat(GENRES, songs_per_genre))})
+    titles = invent_names(TITLE_WORDS, len(songs) + len(clips), rng)
+    songs["title"], clips["title"] = titles[: len(songs)], titles[len(songs) :]
+    artists = np.reshape(invent_names(BAND_WORDS, bands * len(GENRES), rng), (len(GENRES), bands))
+    clips["artist"] = [f"The {name}" for name in artists[clips.index // clips_per_genre, numbers % bands]]
+    clips["image"] = [f"{genre}{number:05d}.png" for genre, number in zip(clips["genre"], numbers, strict=True)]
+    clips["seed"], clips["tune"] = 1000 * seed + numbers % bands, numbers // bands
+    names = songs["title"].str.lower().str.replace(" ", "_")
+    songs["file"] = [f"{number + 1:02d}_{name}.{FORMATS[number % len(FORMATS)]}" for number, name in names.items()]
+    songs["seconds"] = [round(rng.uniform(*song_seconds), 1) for _ in names]
+    songs["seed"] = SONG_SEEDS + 1000 * seed + songs.index
+    return clips, songs
+
+
+def invent_names(words: tuple[str, str], count: int, rng: np.random.Generator) -> list[str]:
+    """Invent names of two words each, no two the same: where the words do not suffice, a number follows."""
+    first, second = (text.split(", ") for text in words)
+    pairs = rng.permutation([f"{a} {b}" for a in first for b in second])
+    return [f"{pairs[k % len(pairs)]} {k // len(pairs) + 1}".removesuffix(" 1") for k in range(count)]
 
 
 def write_audio(path: Path, samples: np.ndarray) -> None:

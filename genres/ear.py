@@ -19,14 +19,15 @@ from pathlib import Path
 
 import librosa
 import numpy as np
+import pandas as pd
 import torch
+from scipy.spatial.distance import cdist
 from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
-from sklearn.neighbors import NearestNeighbors
 from torch import Tensor, nn
 
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, InputError, in_parallel, replacing
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel, replacing
 from genres.song_files import SOUND_SUFFIXES, find_songs
 from genres.spectrogram import CLIP_SAMPLES
 
@@ -45,7 +46,8 @@ EAR_RATE = 16_000  # Hz
 EAR_WINDOW_SAMPLES, EAR_HOP_SAMPLES = 512, 256  # 32 ms and 16 ms
 EAR_MEL_BINS = 96
 PATCH_FRAMES = 187
-PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # 2.99 s at 16 kHz
+PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # at 16 kHz
+PATCH_SECONDS = PATCH_SAMPLES / EAR_RATE  # 2.99 s
 MOST_PATCHES = 24  # of one song, 72 s of it: on two cores they take less than a second
 QUIET_DB = 30.0  # a patch this far below a song's loud part counts as silence or fade-out
 RATE_IN, RATE_OUT = 441, 320  # samples that last equally long at the two rates: a block of 20 ms
@@ -362,30 +364,40 @@ def leave_one_out(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class EarFamiliarity:
-    """What the training clips are like to the tagger, to tell music from what is out-of-distribution.
+class Neighbours:
+    """The training clips as the tagger hears them: which of them a song is most like, and whether it is like any.
 
-    mean, scale (d,) standardise features, whitening (d, 30) brings them to principal components of equal spread, points
-    (n, 30) are the training clips there, limit () is the distance from which on a sound is unlike them all; float32.
+    images, genres: of the clips, lists of str. mean, scale (d,) standardise features, whitening (d, 30) brings them to
+    principal components of equal spread, points (n, 30) are the clips there, limit () is the distance to the third
+    nearest from which on a sound is out-of-distribution; float32.
     """
 
+    images: list[str]
+    genres: list[str]
     mean: np.ndarray
     scale: np.ndarray
     whitening: np.ndarray
     points: np.ndarray
     limit: np.ndarray
 
-    def distance(self, features: np.ndarray) -> np.ndarray:
-        """Compute the distance to the third nearest clip over the limit, float (n,); above 1 out-of-distribution."""
+    def distances(self, features: np.ndarray) -> np.ndarray:
+        """Compute the distance of each row of `head_features`, (k, 803), to each clip: float (k, n)."""
         rows = np.clip((features - self.mean) / self.scale, -FAMILIAR_CLIP, FAMILIAR_CLIP)
-        return _neighbour_distance(rows @ self.whitening, self.points) / self.limit
+        return cdist(rows @ self.whitening, self.points)
+
+    def is_unfamiliar(self, features: np.ndarray) -> bool:
+        """Return whether more than half of a song's windows, (k, 803), are out-of-distribution."""
+        nearest = np.sort(self.distances(features), axis=1)[:, min(NEAREST, len(self.points)) - 1]
+        return float(np.median(nearest)) > self.limit
 
 
-def fit_ear_familiarity(features: np.ndarray, artists: np.ndarray, false_warnings: float = 0.01) -> EarFamiliarity:
+def fit_neighbours(
+    features: np.ndarray, table: pd.DataFrame, artists: np.ndarray, false_warnings: float = 0.01
+) -> Neighbours:
     """Fit what is familiar on rows of `head_features`, (n, 803), of training clips and their artists, (n,).
 
-    The limit is the distance that only `false_warnings` of them exceed, each measured to those of other artists, as a
-    new song would be.
+    table: columns image and genre of the clips. The limit is the distance that only `false_warnings` of the clips
+    exceed, each measured to those of other artists, as a new song would be.
     """
     mean, scale, varying = _deviations(features)
     rows = np.clip((features - mean) / scale, -FAMILIAR_CLIP, FAMILIAR_CLIP) * varying
@@ -393,12 +405,12 @@ def fit_ear_familiarity(features: np.ndarray, artists: np.ndarray, false_warning
     strong = pca.singular_values_ > 1e-6 * pca.singular_values_[0]
     whitening = (pca.components_[strong] / np.sqrt(pca.explained_variance_[strong, None])).T
     points = rows @ whitening
-    others = [(artists == artist, artists != artist) for artist in np.unique(artists)]
-    distances = [
-        _neighbour_distance(points[own], points[foreign]) for own, foreign in others if foreign.sum() >= NEAREST
-    ]
-    limit = np.quantile(np.concatenate(distances), 1 - false_warnings)
-    return EarFamiliarity(*(np.asarray(part, np.float32) for part in (mean, scale, whitening, points, limit)))
+    distances = cdist(points, points)
+    distances[artists[:, None] == artists] = np.inf
+    nearest = np.sort(distances, axis=1)[:, min(NEAREST, len(points)) - 1]
+    limit = np.quantile(nearest[np.isfinite(nearest)], 1 - false_warnings)
+    numbers = (np.asarray(part, np.float32) for part in (mean, scale, whitening, points, limit))
+    return Neighbours(table["image"].tolist(), table["genre"].tolist(), *numbers)
 
 
 def _deviations(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -406,7 +418,3 @@ def _deviations(features: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
     mean, scale = features.mean(axis=0), features.std(axis=0)
     varying = scale > SMALLEST_DEVIATION
     return mean, np.where(varying, scale, 1), varying
-
-
-def _neighbour_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return NearestNeighbors(n_neighbors=NEAREST).fit(others).kneighbors(points)[0][:, -1]

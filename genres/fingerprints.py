@@ -10,8 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
-from genres.audio import SAMPLE_RATE
-from genres.common import ROOT, InputError, replacing
+from genres.common import ROOT, SAMPLE_RATE, InputError, replacing
 from genres.ear import read_ear_features
 from genres.song_files import known_title
 from genres.spectrogram import (

@@ -20,12 +20,12 @@ DRAWS = 2_000  # of every resampling
 
 
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Share of rows whose largest entry is at the label; NaN for no rows."""
+    """Compute the share of rows whose largest entry is at the label; NaN for no rows."""
     return float((scores.argmax(axis=1) == labels).mean()) if len(labels) else float("nan")
 
 
 def wilson_interval(correct: float, total: int) -> tuple[float, float]:
-    """Give Wilson's 95 % interval for a share, as two fractions; (0, 1) for no trials.
+    """Compute Wilson's 95 % interval for a share, as two fractions; (0, 1) for no trials.
 
     Source: Wilson, "Probable inference, the law of succession, and statistical inference", 1927.
     """
@@ -35,25 +35,47 @@ def wilson_interval(correct: float, total: int) -> tuple[float, float]:
 
 
 def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tuple[float, float]:
-    """Give the 95 % interval of the mean of `right`, float (tracks,): the one rule for every accuracy of a report.
+    """Compute the 95 % interval of the mean of `right`, float (n,): the one rule for every accuracy of a report.
 
-    `right` is 0 or 1 for a track, or its share of right answers over the seeds: seeds are pooled, since they do not say
-    how far so few tracks may be off. Tracks of one group, (tracks,), such as an artist, are right or wrong together, so
-    groups are resampled as a whole. Without groups it is Wilson's interval for so many tracks.
+    `right` is 0 or 1 for an answer to a track. Answers of one group, (n,), are right or wrong together, so groups are
+    resampled as a whole: tracks of one artist, and the answers of several seeds to one track. Where each answer is a
+    group of its own, it is Wilson's interval.
 
     Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993.
     """
     if groups is None or len(np.unique(groups)) == len(right):
         return wilson_interval(right.sum(), len(right))
-    _, group = np.unique(groups, return_inverse=True)
-    hits, sizes = np.bincount(group, right), np.bincount(group)
-    drawn = np.random.default_rng(0).integers(len(sizes), size=(DRAWS, len(sizes)))
-    low, high = np.quantile(hits[drawn].sum(axis=1) / sizes[drawn].sum(axis=1), [0.025, 0.975])
+    hits, sizes = _resampled(right, groups), _resampled(np.ones(len(right)), groups)
+    low, high = np.quantile(hits / sizes, [0.025, 0.975])
     return float(low), float(high)
 
 
+def compare_accuracies(
+    first: np.ndarray, second: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None
+) -> dict[str, float | bool]:
+    """Compare two sets of scores, float (n, 10), on the same tracks: first minus second, and whether it is chance.
+
+    Groups, (n,), such as artists, are resampled as a whole. Returns difference, low and high (95 % interval),
+    fractions, and beyond_chance: whether the interval leaves out 0.
+    """
+    gain = (first.argmax(axis=1) == labels).astype(float) - (second.argmax(axis=1) == labels)
+    groups = np.arange(len(gain)) if groups is None else groups
+    low, high = np.quantile(_resampled(gain, groups) / _resampled(np.ones(len(gain)), groups), [0.025, 0.975])
+    return {
+        "difference": float(gain.mean()), "low": float(low), "high": float(high), "beyond_chance": bool(low * high > 0)
+    }  # fmt: skip
+
+
+def _resampled(values: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """Sum of values, float (n,), over as many groups as there are, drawn with replacement, DRAWS times."""
+    _, group = np.unique(groups, return_inverse=True)
+    sums = np.bincount(group, values)
+    drawn = np.random.default_rng(0).integers(len(sums), size=(DRAWS, len(sums)))
+    return sums[drawn].sum(axis=1)
+
+
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """Give the temperature that minimises the cross-entropy of logits / temperature.
+    """Return the temperature that minimises the cross-entropy of logits / temperature.
 
     Source: Guo et al., "On calibration of modern neural networks", 2017.
     """
@@ -65,7 +87,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) -> float:
-    """Give the lowest confidence from which on the answers reach the wanted accuracy.
+    """Return the lowest confidence from which on the answers reach the wanted accuracy.
 
     Where not even the surest tenth of the answers does, the threshold leaves that tenth.
     """
@@ -78,13 +100,17 @@ def fit_threshold(probabilities: np.ndarray, labels: np.ndarray, wanted: float) 
     return float(confidence[order[fewest - 1 + (enough[-1] if len(enough) else 0)]])
 
 
-def reliability_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Mean confidence, accuracy, its interval (low, high) and count, in equally filled bins of rising confidence."""
+def reliability_table(probabilities: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
+    """Tabulate mean confidence, accuracy, its interval (low, high) and count, in equally filled bins of confidence.
+
+    groups: see `accuracy_interval`.
+    """
     confidence = probabilities.max(axis=1)
-    hits = probabilities.argmax(axis=1) == labels
+    hits = (probabilities.argmax(axis=1) == labels).astype(float)
+    groups = np.arange(len(hits)) if groups is None else groups
     bins = np.array_split(np.argsort(confidence, kind="stable"), CONFIDENCE_BINS)
     rows = [
-        (confidence[part].mean(), hits[part].mean(), *wilson_interval(hits[part].sum(), len(part)), len(part))
+        (confidence[part].mean(), hits[part].mean(), *accuracy_interval(hits[part], groups[part]), len(part))
         for part in bins
         if len(part)
     ]
@@ -92,13 +118,13 @@ def reliability_table(probabilities: np.ndarray, labels: np.ndarray) -> pd.DataF
 
 
 def expected_calibration_error(probabilities: np.ndarray, labels: np.ndarray) -> float:
-    """Mean distance between confidence and accuracy over bins that hold equally many predictions."""
+    """Compute the mean distance between confidence and accuracy over bins that hold equally many predictions."""
     table = reliability_table(probabilities, labels)
     return float(((table["confidence"] - table["accuracy"]).abs() * table["count"]).sum() / table["count"].sum())
 
 
-def honest_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
-    """Give the range that holds 95 % of the calibration errors of a perfectly honest model with these confidences.
+def chance_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
+    """Compute the range of 95 % of the calibration errors of a perfectly calibrated model with these confidences.
 
     With few predictions in a bin even such a model errs by chance: right answers are drawn from its own confidences.
     """
@@ -110,28 +136,26 @@ def honest_calibration_error(probabilities: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def genre_report(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Precision, recall, F1 and number of tracks per genre, one row each."""
+def genre_report(scores: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> pd.DataFrame:
+    """Tabulate precision, recall with its interval (low, high), F1 and number of answers per genre, one row each.
+
+    groups: see `accuracy_interval`.
+    """
     numbers = range(len(GENRES))
     columns = precision_recall_fscore_support(labels, scores.argmax(axis=1), labels=numbers, zero_division=0)
-    table = dict(zip(("precision", "recall", "F1", "tracks"), columns, strict=True))
-    return pd.DataFrame(table, index=list(GENRES))
+    table = pd.DataFrame(dict(zip(("precision", "recall", "F1", "tracks"), columns, strict=True)), index=list(GENRES))
+    right = (scores.argmax(axis=1) == labels).astype(float)
+    groups = np.arange(len(right)) if groups is None else groups
+    of_genre = [labels == number for number in numbers]
+    table[["low", "high"]] = [
+        accuracy_interval(right[rows], groups[rows]) if rows.any() else (0, 1) for rows in of_genre
+    ]
+    return table
 
 
 def confused_pairs(scores: np.ndarray, labels: np.ndarray) -> pd.DataFrame:
-    """Pairs of genres that are taken for each other, most often first: columns true, predicted, tracks."""
+    """Tabulate pairs of genres that are taken for each other, most often first: columns true, predicted, tracks."""
     counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
     rows = [(GENRES[i], GENRES[j], counts[i, j]) for i, j in np.argwhere(counts) if i != j]
     pairs = pd.DataFrame(rows, columns=["true", "predicted", "tracks"])
     return pairs.sort_values("tracks", ascending=False, kind="stable", ignore_index=True)
-
-
-def mcnemar(first: np.ndarray, second: np.ndarray, labels: np.ndarray) -> dict:
-    """Compare two sets of scores on the same tracks: which only one gets right, and the exact p-value.
-
-    Source: McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
-    """
-    right, other = first.argmax(axis=1) == labels, second.argmax(axis=1) == labels
-    only_first, only_second = int((right & ~other).sum()), int((other & ~right).sum())
-    p = binomtest(only_first, only_first + only_second).pvalue if only_first + only_second else 1.0
-    return {"only first right": only_first, "only second right": only_second, "p": float(p)}

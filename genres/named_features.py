@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
-from genres.audio import SAMPLE_RATE
+from genres.common import SAMPLE_RATE
 from genres.runs import Run, Split, keep_run
 from genres.spectrogram import DB_PER_LEVEL
 

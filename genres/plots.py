@@ -25,12 +25,10 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from pandas.io.formats.style import Styler
 from PIL import Image
-from scipy.special import softmax
 from sklearn.metrics import confusion_matrix
 
-from genres.audio import SAMPLE_RATE
-from genres.common import GENRES, digest, replacing
-from genres.metrics import reliability_table, wilson_interval
+from genres.common import GENRES, SAMPLE_RATE, digest, replacing
+from genres.metrics import reliability_table
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
 from genres.songs import KINDS, SongResult, song_table
@@ -208,11 +206,11 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
         above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
         plain = curve.dropna(subset=["validation"])
-        axes.plot(plain["epoch"], plain["train_plain"], ".-", label="training")
+        axes.plot(plain["epoch"], plain["train"], ".-", label="training")
         axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
         axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
-    losses[0].set_ylabel("loss while training")
+    losses[0].set_ylabel("cross-entropy while training")
     panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -261,14 +259,30 @@ def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6
     return figure
 
 
-def plot_ablation(rows: pd.DataFrame, title: str) -> Figure:
-    """Bars of the mean accuracy of each variant, its runs as dots; columns variant and validation."""
-    order = rows.groupby("variant")["validation"].mean().sort_values(ascending=False).index
-    figure, axes = _subplots(title, (9, 0.4 * len(order) + 1.4))
-    sns.barplot(rows, y="variant", x="validation", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
-    sns.stripplot(rows, y="variant", x="validation", order=order, color="0.2", size=4, jitter=False, ax=axes)
-    axes.set(xlabel="accuracy of held-out tracks", ylabel="", xlim=(0, 1))
+def plot_controls(rows: pd.DataFrame, title: str) -> Figure:
+    """Draw bars of the mean accuracy of each view on held-out tracks, its runs as dots; columns view and accuracy."""
+    order = rows.groupby("view")["accuracy"].mean().sort_values(ascending=False).index
+    figure, axes = _subplots(title, (9, 0.42 * len(order) + 1.4))
+    sns.barplot(rows, y="view", x="accuracy", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
+    sns.stripplot(rows, y="view", x="accuracy", order=order, color="0.2", size=4, jitter=False, ax=axes)
+    axes.axvline(1 / len(GENRES), color="grey", linestyle=":")
+    axes.set(xlabel="accuracy of held-out tracks (dotted: by chance)", ylabel="", xlim=(0, 1))
     axes.grid(axis="x", alpha=0.4)
+    return figure
+
+
+def plot_staircase(steps: Sequence[tuple[str, float, float, float]], title: str) -> Figure:
+    """Draw one accuracy after the other, each on harder tracks: (name, accuracy, low, high of its 95 % interval)."""
+    figure, axes = _subplots(title, (8, 3.6))
+    names, accuracies, low, high = zip(*steps, strict=True)
+    errors = [np.subtract(accuracies, low), np.subtract(high, accuracies)]
+    axes.bar(range(len(steps)), accuracies, yerr=errors, capsize=4, color=COLOURS[0], alpha=0.7, width=0.65)
+    for step, (value, top) in enumerate(zip(accuracies, high, strict=True)):
+        axes.text(step, top + 0.02, f"{value:.0%}", ha="center")
+    axes.axhline(1 / len(GENRES), color="grey", linestyle=":", label="by chance")
+    axes.set_xticks(range(len(steps)), [textwrap.fill(name, 20) for name in names])
+    axes.set(xlabel="tracks that the network is asked about", ylabel="accuracy, 95 % interval", ylim=(0, 1.12))
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -288,14 +302,13 @@ def plot_confusion(scores: np.ndarray, labels: np.ndarray, title: str) -> Figure
 
 
 def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Recall of each genre (share of its tracks that is recognised) for each named report, with Wilson's interval."""
+    """Draw the recall of each genre (share of its tracks that is recognised) for each named report, with intervals."""
     figure, axes = _subplots(title, (10, 3.6))
     width = 0.7 / len(reports)
     for k, (marker, (name, report)) in enumerate(zip("osD^v", reports.items(), strict=False)):
-        bounds = [wilson_interval(share * n, n) for share, n in zip(report["recall"], report["tracks"], strict=True)]
-        errors = np.abs(np.transpose(bounds) - report["recall"].to_numpy())
-        place = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
-        axes.errorbar(place, report["recall"], errors, fmt=marker, label=name, capsize=2, markersize=5)
+        errors = np.abs(report[["low", "high"]].to_numpy().T - report["recall"].to_numpy())
+        centres = np.arange(len(report)) + (k - (len(reports) - 1) / 2) * width
+        axes.errorbar(centres, report["recall"], errors, fmt=marker, label=name, capsize=2, markersize=5)
     axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(xlabel="genre", ylabel="recall, with 95 % interval", ylim=(0, 1.02))
     axes.grid(axis="y", alpha=0.4)
@@ -303,9 +316,11 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) -> Figure:
-    """Accuracy over confidence in ten equally filled bins, beside the diagonal of a perfectly honest model."""
-    table = reliability_table(probabilities, labels)
+def plot_reliability(
+    probabilities: np.ndarray, labels: np.ndarray, title: str, groups: np.ndarray | None = None
+) -> Figure:
+    """Draw accuracy over confidence in ten equally filled bins, beside the diagonal of a perfectly calibrated model."""
+    table = reliability_table(probabilities, labels, groups)
     figure, axes = _subplots(title, (5.2, 4.4))
     axes.plot([0, 1], [0, 1], color="grey", linestyle=":", label="confidence = accuracy")
     errors = np.abs(table[["low", "high"]].to_numpy().T - table["accuracy"].to_numpy())
@@ -318,7 +333,7 @@ def plot_reliability(probabilities: np.ndarray, labels: np.ndarray, title: str) 
 def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) -> Figure:
     """Accuracy of every view with its 95 % interval, a panel per protocol; rows of metrics.json, best first.
 
-    Circles are views that know only GTZAN, diamonds those with a pretrained ear.
+    Circles are views that know only GTZAN, diamonds those with a pretrained network.
     """
     shown = [name for name in protocols if any(row["protocol"] == name for row in results)]
     # By the first panel that has the view.
@@ -328,7 +343,7 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     figure, ((*panels,),) = _subplots(title, size, 1, len(shown), sharey=True, sharex=True)
     table = pd.DataFrame(results)
     for axes, protocol in zip(panels, shown, strict=True):
-        for pretrained, (marker, label) in enumerate((("o", "from scratch"), ("D", "with a pretrained ear"))):
+        for pretrained, (marker, label) in enumerate((("o", "from scratch"), ("D", "with a pretrained network"))):
             rows = table[(table["protocol"] == protocol) & (table["view"].isin(PRETRAINED) == bool(pretrained))]
             errors = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
             places = [views.index(view) for view in rows["view"]]
@@ -385,28 +400,6 @@ def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) 
         image = draw_activation(axes, matrix, heat, name)
         axes.label_outer()
     figure.colorbar(image, ax=grid, label=DECIBELS)
-    return figure
-
-
-def plot_genre_page(genre: str, matrices: np.ndarray, heats: np.ndarray, title: str) -> Figure:
-    """Draw one genre's page: where the network looks in its pictures, beside what a listener goes by.
-
-    matrices, uint8 (n, 128, 334), are pictures of the genre, heats their Grad-CAM, float (n, 128, 334); the first is
-    shown, the activations of all are averaged.
-    """
-    figure, ((picture, profile, text),) = _subplots(title, (12.5, 3.4), 1, 3, width_ratios=(2, 1, 1))
-    image = draw_activation(picture, matrices[0], heats[0], "one picture and its activation")
-    figure.colorbar(image, ax=picture, label="dB below the loudest")
-    profile.plot(heats.mean(axis=(0, 2)), np.arange(MEL_BINS), label="activation")
-    profile.plot(matrices.mean(axis=(0, 2)) / 255, np.arange(MEL_BINS), "--", label="level of the pictures")
-    set_frequency_ticks(profile)
-    profile.set(title=f"mean of {len(matrices)} pictures", xlabel="share of the maximum", xlim=(0, 1))
-    profile.legend(loc="upper center", bbox_to_anchor=(0.5, -0.22), fontsize="small", ncols=2)
-    named = zip(("instruments", "rhythm (beats a minute)", "to be seen"), GENRE_MARKS[genre], strict=True)
-    lines = [textwrap.fill(f"{name}: {what}", 32) for name, what in named]
-    text.text(0, 1, "\n\n".join(lines), va="top", fontsize="medium", transform=text.transAxes)
-    text.set_axis_off()
-    text.set_title("what a listener goes by", loc="left")
     return figure
 
 
@@ -471,12 +464,11 @@ def plot_views(results: Sequence[SongResult], title: str) -> Figure:
     """
     heard = [result for result in results if result.views]
     names = list(dict.fromkeys(name for result in heard for name in result.views))
-    unknown = np.full((1, len(GENRES)), np.nan)  # a picture is not heard
+    missing = np.full(len(GENRES), np.nan)  # a picture has no sound for the tagger
     panels = {
-        VIEWS[name]: [softmax(result.views.get(name, unknown), axis=1).mean(axis=0) for result in heard]
-        for name in names
+        VIEWS[name]: [result.of_view(name) if name in result.views else missing for result in heard] for name in names
     }
-    panels["all together"] = [result.probabilities for result in heard]
+    panels["answer"] = [result.probabilities for result in heard]
     size = (2.4 + 2.6 * len(panels), 1.9 + 0.3 * len(heard))
     figure, grid = _subplots(title, size, 1, len(panels), sharey=True)
     for axes, (name, rows) in zip(grid[0], panels.items(), strict=True):

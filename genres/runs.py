@@ -1,13 +1,12 @@
 """Runs: train a view on a split, keep its answers, and put runs beside each other.
 
 A **view** is one way of looking at a track: the network ("cnn"), the texture classifier ("texture"), both together
-("picture"), the pretrained ear ("ear"), all of them ("all"), a classifier on named features ("mlp", "svm", "boosting").
-Each is trained by `keep_run`, and everything after that only reads what was kept.
+("picture"), the pretrained tagger ("ear"), a classifier on named features ("mlp", "svm"). Each is trained by
+`keep_run`, and everything after that only reads what was kept.
 """
 
 from __future__ import annotations
 
-import inspect
 import io
 import json
 import time
@@ -24,11 +23,11 @@ from genres.metrics import accuracy, accuracy_interval
 
 PROTOCOLS = {  # name in metrics.json: what tables and figures call it
     "fault_filtered": "new artists: fault-filtered split",
-    "folds": "three published artist folds (a fifth of the tracks by an artist met)",
+    "folds": "three artist folds",
     "random": "random split (artists overlap, optimistic)",
-    "real_songs": "107 real songs as sound",
-    "real_songs_A": "the 83 of them with a plain label",
-    "web_pictures": "own songs as web pictures",
+    "grouped": "cross-validation for choices",
+    "real_songs": "104 real songs as sound",
+    "real_songs_A": "the 81 of them with a plain label",
 }
 VIEWS = {
     "cnn": "CNN",
@@ -36,16 +35,18 @@ VIEWS = {
     "picture": "CNN + texture",
     "mlp": "perceptron on features",
     "svm": "SVM on features",
-    "boosting": "boosting on features",
     "reference_first": "reference project's first network, rerun",
     "reference_final": "reference project's final network, rerun",
-    "cnn_teacher": "CNN that learned from the ear",
-    "texture_teacher": "texture classifier that learned from the ear",
-    "picture_teacher": "CNN + texture that learned from the ear",
-    "ear": "ear",
-    "all": "ear + CNN + texture",
+    "ear": "pretrained tagger",
+    "cnn_untrained": "CNN, convolutions untrained",
+    "cnn_1": "CNN, one convolution",
+    "cnn_2": "CNN, two convolutions",
+    "cnn_one_zone": "CNN, mean over all pitch",
+    "cnn_plain": "CNN without differences",
 }
-PRETRAINED = ("cnn_teacher", "texture_teacher", "picture_teacher", "ear", "all")  # views that know more than GTZAN
+SEEDLESS = ("texture", "svm", "ear")  # views that draw no random numbers: one run per split
+PRETRAINED = ("ear",)  # views that know more than GTZAN
+CONTROLS = ("cnn_untrained", "cnn_1", "cnn_2", "cnn_one_zone", "cnn_plain")
 Fit = Callable[[], tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame | None]]
 
 
@@ -69,7 +70,7 @@ class Split:
         return "test" if len(self.test) else "validation"
 
     def among(self, known: np.ndarray) -> Split:
-        """Give the same split without the pictures that are not known: bool (pictures,)."""
+        """Return the same split without the pictures that are not known: bool (pictures,)."""
         return Split(self.name, *(rows[known[rows]] for rows in self.parts.values()))
 
 
@@ -86,26 +87,15 @@ class Run:
 
 
 def keep_run(
-    folder: Path,
-    log: Path,
-    view: str,
-    split: Split,
-    seed: int,
-    settings: dict,
-    labels: np.ndarray,
-    fit: Fit,
+    folder: Path, log: Path, view: str, split: Split, seed: int, settings: dict, labels: np.ndarray, fit: Fit,
     *inputs: object,
-) -> Run:
-    """Train a view on a split, or read what a former call with the same settings kept in `folder`.
+) -> Run:  # fmt: skip
+    """Train a view on a split, or read what a former call with the same inputs kept in `folder`.
 
-    `fit` trains, and gives a function from rows of pictures to logits, float (n, 10), and a learning curve or None, to
-    whose last epoch the accuracies train_plain and validation are added.
-    Row numbers and `settings` (which must name all that the answers depend on) make the key. A row with the accuracies
-    goes to the table `log`, experiments.csv, when it has trained.
+    `fit` trains, and returns a function from rows of pictures to logits, float (n, 10), and a learning curve or None.
+    inputs: all else that the answers depend on, such as matrices and the network; the code of `fit` counts by itself
+    (see `kept`). A row with the accuracies goes to the table `log`, experiments.csv, when it has trained.
     """
-    text = json.dumps(settings)
-    sources = [inspect.getsource(part) if callable(part) else part for part in inputs]
-    key = digest(view, seed, text, *sources, *split.parts.values())
 
     def train() -> dict[str, np.ndarray]:
         started = time.monotonic()
@@ -113,48 +103,48 @@ def keep_run(
         minutes = (time.monotonic() - started) / 60
         logits = {part: answer(rows) if len(rows) else np.empty((0, len(GENRES))) for part, rows in split.parts.items()}
         reached = {part: accuracy(logits[part], labels[rows]) for part, rows in split.parts.items() if len(rows)}
-        record_experiment(log, view, split.name, seed, text, reached, minutes)
-        if curve is not None and "validation" in reached:
-            curve.loc[curve.index[-1], ["train_plain", "validation"]] = reached["train"], reached["validation"]
-        written = "" if curve is None else curve.to_csv(index=False)
-        return {**logits, "curve": np.array(written), "minutes": np.array(minutes)}
+        record_experiment(log, view, split.name, seed, json.dumps(settings), reached, minutes)
+        text = "" if curve is None else curve.to_csv(index=False)
+        return {**logits, "curve": np.array(text), "minutes": np.array(minutes)}
 
-    stored = kept(folder / f"{view}-{split.name}-seed{seed}-{key}.npz", key, train)
-    written = str(stored["curve"])
-    curve = pd.read_csv(io.StringIO(written)) if written else pd.DataFrame()
+    used = [labels[rows] for rows in split.parts.values()]
+    path = folder / f"{view}-{split.name}-seed{seed}-{digest(settings)[:6]}.npz"
+    stored = kept(path, train, fit, view, seed, settings, split.parts, used, *inputs)
+    text = str(stored["curve"])
+    curve = pd.read_csv(io.StringIO(text)) if text else pd.DataFrame()
     return Run(view, split, seed, {part: stored[part] for part in split.parts}, curve, float(stored["minutes"]))
 
 
 def blend(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
-    """Give the weighted sum of the views' log-probabilities, each float (n, 10): logits of their geometric mean."""
+    """Return the weighted sum of the views' log-probabilities, each float (n, 10): logits of their geometric mean."""
     return sum(weight * log_softmax(view, axis=1) for view, weight in zip(logits, weights, strict=True))
 
 
 def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
-    """Give the runs of several views on one split as one run of a new view."""
+    """Combine the runs of several views on one split as one run of a new view."""
     logits = {part: blend([run.logits[part] for run in runs], weights) for part in runs[0].split.parts}
     return replace(runs[0], view=view, logits=logits, minutes=sum(run.minutes for run in runs))
 
 
 def restrict_run(run: Run, known: np.ndarray) -> Run:
-    """Give the run on the rows only for which `known`, bool (pictures,), holds."""
+    """Restrict a run to the rows for which `known`, bool (pictures,), holds."""
     logits = {part: run.logits[part][known[rows]] for part, rows in run.split.parts.items()}
     return replace(run, split=run.split.among(known), logits=logits)
 
 
 def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
-    """Mean of the runs' probabilities, float (n, 10), for a part of their common split."""
+    """Compute the mean of the runs' probabilities, float (n, 10), for a part of their common split."""
     return np.mean([softmax(run.logits[part], axis=1) for run in runs], axis=0)
 
 
 def held_out_answers(runs: Sequence[Run], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Logits, float (n, 10), and labels, int (n,), of the held-out parts of all runs, one after the other."""
+    """Return logits, float (n, 10), and labels, int (n,), of the held-out parts of all runs, one after the other."""
     rows = np.concatenate([run.split.parts[run.split.held_out] for run in runs])
     return np.concatenate([run.logits[run.split.held_out] for run in runs]), labels[rows]
 
 
 def result_row(protocol: str, runs: Sequence[Run], labels: np.ndarray, artists: np.ndarray | None = None) -> dict:
-    """Give a row of metrics.json: a view's accuracy on the held-out tracks of a protocol, seeds or folds pooled.
+    """Return a row of metrics.json: a view's accuracy on the held-out tracks of a protocol, seeds or folds pooled.
 
     artists: whose track each picture is, (pictures,), as far as that is known. The row has view, protocol, accuracy,
     low and high (95 % interval), n (tracks that were answered) and seeds.
@@ -169,13 +159,13 @@ def result_row(protocol: str, runs: Sequence[Run], labels: np.ndarray, artists: 
 
 
 def answer_row(view: str, protocol: str, accuracy: float, low: float, high: float, n: int, seeds: int = 1) -> dict:
-    """Give a row of metrics.json; fractions are rounded to four digits."""
+    """Return a row of metrics.json; fractions are rounded to four digits."""
     fractions = {"accuracy": round(float(accuracy), 4), "low": round(low, 4), "high": round(high, 4)}
     return {"view": view, "protocol": protocol, **fractions, "n": int(n), "seeds": int(seeds)}
 
 
 def run_table(runs: Sequence[Run], labels: np.ndarray) -> pd.DataFrame:
-    """Accuracy on each part of each run, one row per run."""
+    """Tabulate the accuracy on each part of each run, one row per run."""
     rows = [
         {"split": run.split.name, "view": VIEWS.get(run.view, run.view), "seed": run.seed}
         | {part: accuracy(run.logits[part], labels[rows]) for part, rows in run.split.parts.items() if len(rows)}
@@ -198,13 +188,6 @@ def result_table(results: Sequence[dict], views: Sequence[str], protocols: Seque
     filled = [protocol for protocol in protocols if any((view, protocol) in cells for view in shown)]
     table = {PROTOCOLS[p]: [cells.get((view, p), "") for view in shown] for p in filled}
     return pd.DataFrame(table, index=pd.Index([VIEWS[view] for view in shown], name="view"))
-
-
-def markdown(table: pd.DataFrame) -> str:
-    """Write a table as Markdown, its index as the first column."""
-    table = table.reset_index()
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False))])
 
 
 def record_experiment(
@@ -246,39 +229,15 @@ def read_metrics(path: Path) -> dict:
 def update_metrics(path: Path, results: Sequence[dict] = (), **sections: object) -> dict:
     """Put rows of results (in place of older ones of the same view and protocol) and sections into metrics.json.
 
-    Gives the whole. Raises InputError where the file is there and is no JSON of this project.
+    Returns the whole. Raises InputError where the file is there and is no JSON of this project.
     """
     with locked(path.parent):
         metrics = read_metrics(path) | sections
         rows = {(row["view"], row["protocol"]): row for row in [*metrics["results"], *results]}
-        order = {name: place for place, name in enumerate([*PROTOCOLS, *VIEWS])}
-        metrics["results"] = sorted(rows.values(), key=lambda row: (order[row["protocol"]], order[row["view"]]))
+        order = {name: number for number, name in enumerate([*PROTOCOLS, *VIEWS])}
+        # Rows of a view or protocol that an older version had are dropped.
+        rows = [row for row in rows.values() if {row["protocol"], row["view"]} <= order.keys()]
+        metrics["results"] = sorted(rows, key=lambda row: (order[row["protocol"]], order[row["view"]]))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
-
-
-def write_readme(metrics: Path, readme: Path) -> None:
-    """Put the tables of results, made from metrics.json, between README's pairs of marks `<!-- name -->`.
-
-    Raises InputError where metrics.json has no results yet, or README lost marks.
-    """
-    results = read_metrics(metrics)["results"]
-    if not results:
-        raise InputError(f"'{metrics.name}' has no results: run the notebooks first.")
-    scratch = [view for view in VIEWS if view not in PRETRAINED]
-    protocols = ["fault_filtered", "folds", "random"]
-    tables = {
-        "from scratch": result_table(results, scratch, protocols),
-        "pretrained": result_table(results, PRETRAINED, protocols),
-        "songs": result_table(results, list(VIEWS), ["real_songs_A", "real_songs", "web_pictures"]),
-    }
-    text = readme.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        if not mark or not end:
-            raise InputError(f"'{readme.name}' has lost its marks around the table '{name}': put them back.")
-        text = before + mark + markdown(table) + "\n" + end + after
-    with replacing(readme) as temporary:
-        temporary.write_text(text, encoding="utf-8")

@@ -6,26 +6,49 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
-from scipy.spatial.distance import cdist
 from scipy.special import softmax
 from tqdm.auto import tqdm
 
-from genres.audio import SAMPLE_RATE, read_sound, refuse_address
-from genres.common import GENRES, ROOT, InputError, from_environment
-from genres.ear import head_features, listen, tags_of_pools, window_features
+from genres.audio import read_sound, refuse_address
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, absolute
+from genres.ear import PATCH_SECONDS, EarHead, Neighbours, Patches, listen, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
-from genres.web_pictures import WEB_WINDOW, SongPicture, read_song_picture, web_windows
+from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
 
 ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
 KINDS = {"sound": "sound", "kaggle": "Kaggle-style pictures", "web": "web pictures"}
-Model = Any  # a `utils.GenreModel`; utils stands on this module, which therefore cannot import it
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a model says of the windows of a song.
+
+    probabilities: float (k, 10). views: what each view says by itself, logits, float (k, 10), the CNN first.
+    unsure_below: the confidence from which on the answer is sure. unfamiliar: whether it is out-of-distribution.
+    """
+
+    probabilities: np.ndarray
+    views: dict[str, np.ndarray]
+    unsure_below: float = 0.0
+    unfamiliar: bool = False
+
+
+class Model(Protocol):
+    """What a song is asked of: `utils.GenreModel`, which stands on this module."""
+
+    ear: EarHead | None
+    web: WebClassifier | None
+    neighbours: Neighbours | None
+
+    def answer(self, matrices: np.ndarray, ear_features: np.ndarray | None = None) -> Answer:
+        """Answer for windows, uint8 (k, 128, 334), and the tagger's features of them, float32 (k, 803)."""
 
 
 @dataclass(frozen=True)
@@ -33,32 +56,50 @@ class SongResult:
     """What the model says of one song.
 
     kind: "sound", "kaggle" or "web" (a web tool's picture). starts: second at which each window begins, float (k,).
-    windows: probabilities, float (k, 10). views: what each view says of each window, logits, float (k, 10).
-    squeezed: probabilities of the whole song squeezed into one picture, the reference project's way, or None.
-    matrices: the windows themselves, uint8 (k, 128, 334), overview: the whole song as one, and seconds its length;
-    none for web pictures. heard: what the ear heard in each window, float32 (k, 803); none for pictures.
-    unfamiliar: whether it is out-of-distribution. match: the training clip that was found in it, or None. A song
-    that could not be read has no windows, and `song.note` says why.
+    answer: what the model says of the windows. matrices: the windows themselves, uint8 (k, 128, 334), overview: the
+    whole song as one, and seconds its length; none for web pictures. ear_features: what the tagger hears in each
+    window, float32 (k, 803); none for pictures. match: the training clip that was found in it, or None. A song that
+    could not be read has no windows, and `song.note` says why.
     """
 
     song: Song
     kind: str = "sound"
     starts: np.ndarray = field(default_factory=lambda: np.empty(0))
-    windows: np.ndarray = field(default_factory=lambda: np.empty((0, len(GENRES))))
-    views: dict[str, np.ndarray] = field(default_factory=dict)
-    squeezed: np.ndarray | None = None
+    answer: Answer = field(default_factory=lambda: Answer(np.empty((0, len(GENRES))), {}))
     matrices: np.ndarray | None = None
-    heard: np.ndarray | None = None
+    ear_features: np.ndarray | None = None
     overview: np.ndarray | None = None
     seconds: float | None = None
-    unsure_below: float = 0.0
-    unfamiliar: bool = False
     match: Match | None = None
+
+    @property
+    def windows(self) -> np.ndarray:
+        """Probabilities of each window, float (k, 10)."""
+        return self.answer.probabilities
+
+    @property
+    def views(self) -> dict[str, np.ndarray]:
+        """What each view says of each window by itself, logits, float (k, 10), the CNN first."""
+        return self.answer.views
+
+    @property
+    def unsure_below(self) -> float:
+        """The confidence from which on the answer is sure."""
+        return self.answer.unsure_below
+
+    @property
+    def unfamiliar(self) -> bool:
+        """Whether the song is out-of-distribution."""
+        return self.answer.unfamiliar
 
     @property
     def probabilities(self) -> np.ndarray:
         """Mean over the windows, float (10,)."""
         return self.windows.mean(axis=0)
+
+    def of_view(self, view: str) -> np.ndarray:
+        """Compute a view's own probabilities, mean over the windows, float (10,)."""
+        return softmax(self.views[view], axis=1).mean(axis=0)
 
     @property
     def ranking(self) -> list[str]:
@@ -69,6 +110,11 @@ class SongResult:
     def genre(self) -> str | None:
         """The most probable genre, or None for a song that could not be read."""
         return self.ranking[0] if len(self.windows) else None
+
+    @property
+    def second(self) -> str | None:
+        """The second guess, or None for a song that could not be read."""
+        return self.ranking[1] if len(self.windows) else None
 
     @property
     def confidence(self) -> float:
@@ -114,74 +160,54 @@ class SongResult:
         return "\n".join(filter(None, [line, self.remarks]))
 
 
-def classify_song(
-    song: Song | str | Path, model: Model, prints: Fingerprints | None = None, squeeze: bool = False
-) -> SongResult:
-    """Say what genre a sound file or a picture is; without fingerprints, those that the project ships are searched.
+def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | None = None) -> SongResult:
+    """Classify a sound file or a picture; without fingerprints, those that the project ships are searched.
 
-    A picture may be Kaggle's, or a web tool's of a whole song. `squeeze` also classifies the whole song squeezed into
-    one picture. Raises InputError for a file that cannot be used.
+    A picture may be Kaggle's, or a web tool's of a whole song. Raises InputError for a file that cannot be used.
     """
     if not isinstance(song, Song):
         refuse_address(song)
         artist, title = split_title(Path(song).stem)
-        song = Song(Path(song).expanduser(), title, artist=artist)
+        song = Song(absolute(song), title, artist=artist)
     if not song.usable:
         raise InputError(song.note)
     prints = prints or read_fingerprints()
     if song.path.suffix.lower() in PICTURE_SUFFIXES:
-        return _classify_picture(song, read_song_picture(song.path), model, prints, squeeze)
+        return _classify_picture(song, read_song_picture(song.path), model, prints)
     sound = read_sound(song.path)
     note = "; ".join(filter(None, [song.note, sound.remark]))
     song = replace(song.with_tags(sound.title, sound.artist), note=note)
     mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
-    heard = window_features(listen(sound.samples), starts, CLIP_SECONDS) if "ear" in model.classifiers else None
-    overview, seconds = mel_to_matrix(mel), len(sound.samples) / SAMPLE_RATE
-    squeezed = model.probabilities(overview[None])[0] if squeeze else None
+    features = window_features(listen(sound.samples), starts, CLIP_SECONDS) if model.ear else None
     match = next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist)
-    found = {"squeezed": squeezed, "overview": overview, "seconds": seconds, "match": match}
-    return SongResult(song, "sound", starts, **_ask_views(model, matrices, heard), **found)
+    return SongResult(
+        song, "sound", starts, model.answer(matrices, features), matrices, features, mel_to_matrix(mel),
+        len(sound.samples) / SAMPLE_RATE, match,
+    )  # fmt: skip
 
 
-def _ask_views(model: Model, matrices: np.ndarray, heard: np.ndarray | None = None) -> dict:
-    """What the model's views say of a song's matrices, as fields of its result."""
-    views = model.views(matrices, heard)
-    ensemble = model.ensemble(views)
-    return {
-        "windows": ensemble.probabilities(views), "views": views, "matrices": matrices, "heard": heard,
-        "unsure_below": ensemble.unsure_below, "unfamiliar": model.is_unfamiliar(matrices),
-    }  # fmt: skip
-
-
-def _classify_picture(
-    song: Song, picture: SongPicture, model: Model, prints: Fingerprints, squeeze: bool
-) -> SongResult:
-    squeezed = model.probabilities(picture.squeezed[None])[0] if squeeze else None
-    found = {"squeezed": squeezed, "match": prints.by_title(song.title, song.artist)}
+def _classify_picture(song: Song, picture: SongPicture, model: Model, prints: Fingerprints) -> SongResult:
+    match = prints.by_title(song.title, song.artist)
     if picture.kind == "kaggle":
-        answer = _ask_views(model, picture.matrix[None])
-        return SongResult(song, "kaggle", np.zeros(1), **answer, **found, overview=picture.matrix, seconds=CLIP_SECONDS)
+        answer, matrices = model.answer(picture.matrix[None]), picture.matrix[None]
+        return SongResult(song, "kaggle", np.zeros(1), answer, matrices, None, picture.matrix, CLIP_SECONDS, match)
     if model.web is None:
         raise InputError(
             f"'{song.path.name}' is a web tool's picture, which this model has not learned: give the song."
         )
     windows = web_windows(picture.matrix)
     starts = np.arange(len(windows)) * WEB_WINDOW / 2
-    said = model.web.probabilities(windows)
-    return SongResult(song, "web", starts, said, **found, unsure_below=model.web.unsure_below)
+    answer = Answer(model.web.probabilities(windows), {}, model.web.unsure_below)
+    return SongResult(song, "web", starts, answer, match=match)
 
 
 def classify_songs(
-    songs: Sequence[Song],
-    model: Model,
-    prints: Fingerprints | None = None,
-    squeeze: bool = False,
-    progress: bool = True,
+    songs: Sequence[Song], model: Model, prints: Fingerprints | None = None, progress: bool = True
 ) -> list[SongResult]:
     """Classify each song; one that cannot be used gets a result without windows, whose note says why.
 
-    Eight or more web pictures together are classified with descriptors centred on their own mean (see
+    Eight or more web pictures together are classified with features centred on their own mean (see
     `WebClassifier.aligned`).
     """
     prints = prints or read_fingerprints()
@@ -190,16 +216,16 @@ def classify_songs(
         if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable:
             with suppress(InputError):  # read again below, where the sentence is kept
                 pictures[song.path] = read_song_picture(song.path)
-    drawn = [web_windows(picture.matrix) for picture in pictures.values() if picture.kind == "web"]
-    if len(drawn) >= ALIGNED_SONGS and model.web is not None:
-        model = replace(model, web=model.web.aligned(drawn))
+    windows = [web_windows(picture.matrix) for picture in pictures.values() if picture.kind == "web"]
+    if len(windows) >= ALIGNED_SONGS and model.web is not None:
+        model = replace(model, web=model.web.aligned(windows))
     results = []
     for song in tqdm(songs, desc="listening", disable=not progress):
         try:
             if song.path in pictures:
-                results.append(_classify_picture(song, pictures[song.path], model, prints, squeeze))
+                results.append(_classify_picture(song, pictures[song.path], model, prints))
             else:
-                results.append(classify_song(song, model, prints, squeeze))
+                results.append(classify_song(song, model, prints))
         except InputError as error:
             results.append(SongResult(replace(song, note=str(error))))
     return results
@@ -208,15 +234,15 @@ def classify_songs(
 def choose_songs(
     folders: str | Sequence[str] = "", of_set: Path | None = None, make: bool = True
 ) -> tuple[list[Song], str]:
-    """Find the songs to classify, and give how titles call them: "own songs" or "demo songs".
+    """Find the songs to classify, and return how titles call them: "own songs" or "demo songs".
 
-    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of $SONGS,
-    else of data/songs, else those that come with the set, else the demo band's, made if need be.
+    They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of
+    data/songs, else those that come with the set, else the demo band's, made if need be.
 
     Raises InputError where there are none and `make` is False.
     """
-    if named := folders or from_environment("SONGS"):
-        paths = split_folders(named) if isinstance(named, str) else named
+    if folders:
+        paths = split_folders(folders) if isinstance(folders, str) else folders
         return find_songs(*paths), "own songs"
     if (ROOT / "data" / "songs").is_dir():
         return find_songs(ROOT / "data" / "songs"), "own songs"
@@ -232,7 +258,7 @@ def choose_songs(
 
 
 def song_row(result: SongResult) -> dict:
-    """Give a song's row of a table; a song of the training set is neither right nor wrong."""
+    """Return a song's row of a table; a song of the training set is neither right nor wrong."""
     return {
         "song": result.song.title,
         "kind": result.kind,
@@ -248,12 +274,12 @@ def song_row(result: SongResult) -> dict:
 
 
 def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
-    """One row per song, as `song_row` gives it."""
+    """Tabulate one row per song, as `song_row` gives it."""
     return pd.DataFrame([song_row(result) for result in results])
 
 
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
-    """Say for each song how it was looked for in the training set, and what was found."""
+    """Tabulate for each song how it was looked for in the training set, and what was found."""
     by_title = ["title"] if prints.tracks is not None else []
     rows = []
     for result in results:
@@ -265,82 +291,64 @@ def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataF
 
 
 def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
-    """Give the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
+    """Return the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
 
-    Compared is what the ear heard, as its head sees it. Where that is not known of the song or of the clips, it is the
-    plain description that also tells whether a song is out-of-distribution. The distance is the root mean square
-    difference in standard deviations, mean over the windows. Empty for a web picture, and where `prints` are not of the
-    clips that the model has learned.
+    Compared is what the tagger hears, see `ear.Neighbours`. Empty for a picture, and for a model without a tagger.
     """
-    columns = ["image", "genre", "artist", "title", "distance"]
-    images, genres, familiar = prints.images.tolist(), prints.genres, model.familiarity
-    if result.matrices is None or familiar is None or len(familiar.points) != len(images):
-        return pd.DataFrame(columns=columns)
-    clips, song = familiar.points, familiar.place(result.matrices)
-    if result.heard is not None and prints.ear_features:
-        rows = [row for row, image in enumerate(images) if image in prints.ear_features]
-        images, genres = [images[row] for row in rows], prints.genres[rows]
-        head = model.classifiers["ear"]
-        clips = head.standardised(np.stack([prints.ear_features[image] for image in images]))
-        song = head.standardised(result.heard)
-    distances = cdist(song, clips).mean(axis=0) / np.sqrt(clips.shape[1])
     rows = []
-    for row in np.argsort(distances)[:count]:
-        rows.append((images[row], genres[row], *prints.names.get(images[row], ("", "")), distances[row]))
-    return pd.DataFrame(rows, columns=columns)
+    if result.ear_features is not None and model.neighbours is not None:
+        neighbours, distances = model.neighbours, model.neighbours.distances(result.ear_features).mean(axis=0)
+        for row in np.argsort(distances)[:count]:
+            image = neighbours.images[row]
+            rows.append((image, neighbours.genres[row], *prints.names.get(image, ("", "")), distances[row]))
+    return pd.DataFrame(rows, columns=["image", "genre", "artist", "title", "distance"])
 
 
-def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
-    """Classify songs of which only the windows are at hand, to measure with.
+def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answer]]:
+    """Read songs of which only windows and the tagger's pools are at hand, and ask the model, as `classify_song` does.
 
-    folder: holds songs.csv (columns song, genre, label_strength), windows.npz (by song, uint8 (k, 128, 334)) and
-    ear_pools.npz (by song: the ear's pools, float (patches, 1506)). Gives the table, and probabilities, float (n, 10),
-    of each view and each ensemble by name.
+    folder: holds songs.csv (columns song, genre, label_strength, seconds, windows_in_song), windows.npz (by song, uint8
+    (k, 128, 334): at most twelve of its windows, evenly spaced) and ear_pools.npz (by song: pools of the patches of the
+    middle 90 s, float (patches, 1506)). Returns the table, and the answer for each of its songs.
 
     Raises InputError where a file is missing.
     """
     missing = [name for name in ("songs.csv", "windows.npz", "ear_pools.npz") if not (folder / name).is_file()]
     if missing:
         raise InputError(f"'{folder.name}' holds no {missing[0]}: name a folder with songs.csv and windows.npz.")
-    table = pd.read_csv(folder / "songs.csv", dtype=str, keep_default_na=False)
-    said: dict[str, list[np.ndarray]] = {}
-    with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as heard:
-        for song in tqdm(table["song"], desc="measuring", unit="song"):
-            pools = heard[song].astype(np.float32)
-            features = head_features(tags_of_pools(pools).mean(axis=0), pools.mean(axis=0))
-            repeated = np.repeat(features[None], len(stored[song]), axis=0)
-            whole = {}
-            for name, ensemble in model.ensembles.items():
-                views = model.views(stored[song], repeated, name)
-                whole |= {view: softmax(logits, axis=1) for view, logits in views.items()}
-                whole[name] = ensemble.probabilities(views)
-            for view, windows in whole.items():
-                said.setdefault(view, []).append(windows.mean(axis=0))
-    return table, {view: np.stack(rows) for view, rows in said.items()}
+    table = pd.read_csv(folder / "songs.csv", dtype={"song": str}, keep_default_na=False)
+    answers = []
+    with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as ears:
+        for song in tqdm(table.to_dict("records"), desc="measuring", unit="song"):
+            matrices, pools = stored[song["song"]], ears[song["song"]].astype(np.float32)
+            length = max(float(song["seconds"]), CLIP_SECONDS)
+            first = max(0.0, (length - PATCH_SECONDS * len(pools)) / 2)
+            patches = Patches(first + PATCH_SECONDS * np.arange(len(pools)), tags_of_pools(pools), pools)
+            starts = np.linspace(0, length - CLIP_SECONDS, len(matrices))
+            answers.append(model.answer(matrices, window_features(patches, starts, CLIP_SECONDS)))
+    return table, answers
 
 
 def score_songs(results: Sequence[SongResult]) -> dict:
     """Count the songs with a genre and an answer, apart from those that the training set has.
 
-    total and correct count every answer, answered and answered_correct those that are sure enough, squeezed_correct the
-    answers to the whole song in one picture, in_training the songs left out.
+    total and correct count every answer, answered and answered_correct those that are sure enough, in_training the
+    songs left out.
     """
     scored = [result for result in results if result.right is not None]
     new = [result for result in scored if result.match is None]
-    squeezed = [r.squeezed is not None and GENRES[r.squeezed.argmax()] == r.song.genre for r in new]
     return {
         "total": len(new),
         "correct": sum(result.right for result in new),
         "top_three": sum(result.song.genre in result.ranking[:3] for result in new),
         "answered": sum(result.sure for result in new),
         "answered_correct": sum(result.sure and result.right for result in new),
-        "squeezed_correct": sum(squeezed),
         "in_training": len(scored) - len(new),
     }
 
 
 def score_sentence(score: dict) -> str:
-    """Say a score with its interval (Wilson's, for so many songs)."""
+    """Return a sentence for a score, with its interval (Wilson's, for so many songs)."""
     if not score["total"]:
         return "No song could be scored: none has both a genre and an answer."
     low, high = wilson_interval(score["correct"], score["total"])

@@ -15,8 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from PIL import Image
 
-from genres.audio import SAMPLE_RATE
-from genres.common import InputError
+from genres.common import SAMPLE_RATE, InputError
 
 # The recipe: librosa 0.8's defaults of the day, found by redrawing 459 tracks pixel by pixel.
 FFT_SAMPLES = 2_048  # length of the FFT window, 92.9 ms

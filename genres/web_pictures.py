@@ -13,14 +13,14 @@ from scipy.special import softmax
 from sklearn.model_selection import StratifiedGroupKFold
 
 from genres import spectrogram, texture
-from genres.common import GENRES, InputError, in_parallel
+from genres.common import GENRES, SAMPLE_RATE, InputError, in_parallel
 from genres.metrics import accuracy, fit_temperature, fit_threshold
 from genres.spectrogram import COLUMNS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES
 
 # A web tool's picture: FFmpeg's showspectrumpic with scale=lin and color=intensity. All ten of the user's pictures lie
 # within 3 of 255 steps of this palette, and of the tool's four level scales only the linear one is so dark above.
 WEB_ROWS, WEB_COLUMNS = 288, 432  # a whole song, 0 to 22 050 Hz: 76.6 Hz a row, half a second a column
-ROW_CENTRES = (np.arange(WEB_ROWS // 2) + 0.5) * 22_050 / WEB_ROWS  # Hz, of the lower half
+ROW_CENTRES = (np.arange(WEB_ROWS // 2) + 0.5) * SAMPLE_RATE / WEB_ROWS  # Hz, of the lower half
 WEB_WINDOW = 54  # columns: 30 s of a song of 4 minutes; a picture does not say how long its song is
 WEB_DRAWS = 3  # simulated pictures of each clip
 WEB_RIDGE = 0.1 / 3000  # chosen on simulated windows by artist folds, as were the groups of descriptors
@@ -123,14 +123,16 @@ class WebClassifier:
 
     def probabilities(self, matrices: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, float32 (n, 10), for coarse matrices, uint8 (n, 128, columns)."""
-        return softmax(self.texture.logits(texture.describe_coarse(matrices)) / self.temperature, axis=1)
+        return softmax(
+            self.texture.logits(texture.describe_texture(matrices, texture.COARSE)) / self.temperature, axis=1
+        )
 
     def aligned(self, songs: Sequence[np.ndarray]) -> WebClassifier:
         """Return the same, centred on the mean of these songs, uint8 (k, 128, columns) each, not of simulated ones.
 
         What is simulated wrongly shifts all songs alike. It needs songs of many genres, or it takes their genre back.
         """
-        mean = np.mean([texture.describe_coarse(windows).mean(axis=0) for windows in songs], axis=0)
+        mean = np.mean([texture.describe_texture(windows, texture.COARSE).mean(axis=0) for windows in songs], axis=0)
         return replace(self, texture=replace(self.texture, mean=mean))
 
 
@@ -145,11 +147,11 @@ def train_web_classifier(
     def simulated(row: int) -> np.ndarray:
         rng = np.random.default_rng([seed, row])
         pictures = [draw_as_web_tool(matrices[row], rng) for _ in range(WEB_DRAWS)]
-        return np.concatenate([texture.describe_coarse(picture[None]) for picture in pictures])
+        return np.concatenate([texture.describe_texture(picture[None], texture.COARSE) for picture in pictures])
 
     def fit(rows: np.ndarray) -> texture.TextureClassifier:
         every, of_each = np.concatenate(descriptors[rows]), np.repeat(labels[rows], WEB_DRAWS)
-        return texture.fit_texture_classifier(every, of_each, WEB_RIDGE, texture.describe_coarse_groups)
+        return texture.fit_texture_classifier(every, of_each, WEB_RIDGE, texture.COARSE)
 
     descriptors = np.stack(in_parallel(simulated, range(len(matrices)), "drawing web pictures"))
     logits = np.zeros((len(labels), len(GENRES)), np.float32)

@@ -17,8 +17,7 @@ import torch
 
 import utils
 from genres import demo_songs
-from genres.audio import SAMPLE_RATE
-from genres.common import replacing
+from genres.common import SAMPLE_RATE, replacing
 
 SONG_SECONDS, SONG_RATE = 240, 44_100  # of the song that is classified, an MP3 in stereo
 ROUNDS = 5

@@ -13,8 +13,8 @@ from sound_files import encode, tune
 
 import utils
 from genres import spectrogram, texture
-from genres.audio import SAMPLE_RATE, load_audio, read_sound
-from genres.common import GENRES, ROOT, digest
+from genres.audio import load_audio, read_sound
+from genres.common import GENRES, ROOT, SAMPLE_RATE, digest
 from genres.datasets import clips_with_audio, find_dataset
 from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix, matrix_to_picture, picture_to_matrix
 

@@ -20,8 +20,8 @@ from sound_files import tune
 
 import utils
 from genres import datasets, demo_songs, fingerprints, spectrogram
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES, ROOT, digest
+from genres.audio import load_audio
+from genres.common import GENRES, ROOT, SAMPLE_RATE, digest
 from genres.datasets import clips_with_audio, find_dataset
 from genres.spectrogram import audio_to_matrix, matrix_to_picture, picture_to_matrix
 

@@ -17,8 +17,8 @@ from test_songs import MATRICES, answered
 
 import run
 from genres import demo_songs, metrics, named_features, plots, runs
-from genres.audio import SAMPLE_RATE, load_audio
-from genres.common import GENRES
+from genres.audio import load_audio
+from genres.common import GENRES, SAMPLE_RATE
 from genres.runs import VIEWS
 from genres.spectrogram import COLUMNS, MEL_BINS
 
