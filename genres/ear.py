@@ -246,17 +246,19 @@ def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.
     return np.stack(rows)
 
 
-def read_clip_features(paths: Sequence[Path]) -> np.ndarray:
+def read_clip_features(paths: Sequence[Path | None]) -> np.ndarray:
     """Compute what the head sees of sound files on all cores, with a progress bar: float32 (n, 803).
 
-    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. A file that cannot be read has
-    NaN.
+    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. None, or a file that cannot be
+    read, has NaN.
     """
 
-    def clip_features(path: Path) -> np.ndarray:
+    def clip_features(path: Path | None) -> np.ndarray:
         try:
-            samples = load_audio(path)
+            samples = np.empty(0) if path is None else load_audio(path)
         except InputError:
+            samples = np.empty(0)
+        if not len(samples):
             return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
         first = max(0, (len(samples) - CLIP_SAMPLES) // 2)
         return listen(samples[first : first + CLIP_SAMPLES]).features

@@ -133,9 +133,10 @@ def test_silence_gives_numbers_and_a_pause_is_not_listened_to():
 def test_a_bad_clip_among_others_is_left_out(tmp_path):
     soundfile.write(tmp_path / "good.wav", _chord(6), RATE)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    good, bad = ear.read_clip_features([tmp_path / "good.wav", tmp_path / "bad.wav"])
+    good, bad, none = ear.read_clip_features([tmp_path / "good.wav", tmp_path / "bad.wav", None])
     assert np.isfinite(good).all()
     assert np.isnan(bad).all()
+    assert np.isnan(none).all()
 
 
 def _songs(per_genre: int) -> tuple[np.ndarray, np.ndarray]:
