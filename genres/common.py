@@ -23,9 +23,7 @@ SAMPLE_RATE = 22_050  # Hz; that of GTZAN's clips, and what librosa.load resampl
 ROOT = Path(__file__).resolve().parents[1]  # the project's folder
 LEFTOVER_SECONDS = 3600  # age at which a temporary file counts as left by a run that was killed
 FILE_URL = re.compile(r"\s*file:(?://(?:localhost)?)?(?=/)", re.IGNORECASE)  # a Path of one has lost two slashes
-CONTROL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+"
-)  # break or turn lines
+CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")  # break or turn lines
 SURROGATE = re.compile("[\ud800-\udfff]")  # Python's stand-in for a byte of a file name that is not UTF-8
 
 
@@ -59,15 +57,17 @@ def why_unreadable(path: Path) -> str:
     """
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(f"{path}/.").close()  # it must be entered, too
+        elif stat.S_ISREG(mode):
+            path.open("rb").close()
+        elif path.parent.name != "fd":
+            return "is a pipe or a device: give a file."
     except (FileNotFoundError, NotADirectoryError):
         return "does not exist: check the name and the folder."
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or "no such name"
-        return f"cannot be opened ({reason}): check the name and that you may read it."
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parent.name == "fd"):
-        return "is a pipe or a device: give a file."
-    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
-        return "cannot be read: change its permissions."
+        return f"cannot be read ({reason}): check the name and that you may read it."
     return ""
 
 
