@@ -63,15 +63,17 @@ def why_unreadable(path: Path) -> str:
     """
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(f"{path}/.").close()  # it must be entered, too
+        elif stat.S_ISREG(mode):
+            path.open("rb").close()
+        elif path.parent.name != "fd":
+            return "is a pipe or a device: give a file."
     except (FileNotFoundError, NotADirectoryError):
         return "does not exist: check the name and the folder."
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or "no such name"
-        return f"cannot be opened ({reason}): check the name and that you may read it."
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parent.name == "fd"):
-        return "is a pipe or a device: give a file."
-    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
-        return "cannot be read: change its permissions."
+        return f"cannot be read ({reason}): check the name and that you may read it."
     return ""
 
 
