@@ -26,7 +26,20 @@ class InputError(ValueError):
 
 def absolute(folder: str | Path) -> Path:
     """Give a folder as an absolute path: `~` is the home folder, a relative one is meant from the working folder."""
-    return Path(os.path.abspath(Path(str(folder)).expanduser()))  # noqa: PTH100 (resolve() would follow links)
+    return Path(os.path.abspath(os.path.expanduser(folder)))  # noqa: PTH100, PTH111 (not following links; "~x" may stay)
+
+
+def relative_path(path: str | Path, folder: str | Path = ".") -> str:
+    """Return a path as seen from a folder; on another drive of Windows, which has no such path, the absolute one."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(path)
+
+
+def printable(text: str) -> str:
+    """Return a text that any file or page can hold: what was no UTF-8 in a file's name becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def from_environment(name: str) -> str:
