@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,10 +21,10 @@ from joblib.externals.loky.process_executor import BrokenProcessPool
 from scipy.special import softmax
 from tqdm import tqdm
 
-from genres.common import GENRES, InputError, digest, printable, relative_path, replacing
+from genres.common import GENRES, InputError, digest, relative_path, replacing
 from genres.fingerprints import FINGERPRINT_PATH, Fingerprints, read_fingerprints
 from genres.song_files import PICTURE_SUFFIXES, Song
-from genres.song_page import full_title, guesses, song_panel, write_page
+from genres.song_page import full_title, guesses, one_line, song_panel, write_page
 from genres.songs import KINDS, Model, SongResult, classify_songs, score_sentence, song_row
 
 COLUMNS = (
@@ -54,6 +53,14 @@ class Models:
         """The fingerprints of the clips that the model was trained on; the shipped ones where it has none."""
         beside = self.path.with_name("fingerprints.npz")
         return beside if beside.is_file() else FINGERPRINT_PATH
+
+    @property
+    def sentence(self) -> str:
+        """What answers, in words."""
+        shipped = self.path.parent == FINGERPRINT_PATH.parent
+        name = "the shipped model" if shipped else f"'{relative_path(self.path)}'"
+        cnn = f"that of '{relative_path(self.cnn_path)}'" if self.cnn_path else "the network inside that model"
+        return f"Answered by {name}; own CNN is {cnn}."
 
     @cached_property
     def digest(self) -> str:
@@ -96,12 +103,7 @@ def library_row(result: SongResult, cnn: np.ndarray | None = None) -> dict:
         "size": size,
         "modified": modified,
     }
-    return {name: _one_line(row[name]) for name in COLUMNS if name in row}
-
-
-def _one_line(cell: object) -> str:
-    """A cell as text without control signs, which would tear a row, and without what UTF-8 cannot hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", printable(str(cell)))
+    return {name: one_line(row[name]) for name in COLUMNS if name in row}
 
 
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
@@ -177,7 +179,7 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
         table = table[table["model"] == models.digest]
         keys = _keys(songs, models)
         panels = [path.parent / "panels" / f"{key}.html" for key in keys[:shown]]
-        files, known = {_one_line(song.path) for song in songs}, set(table["key"])
+        files, known = {one_line(song.path) for song in songs}, set(table["key"])
         table = table[table["key"].isin(keys) | ~table["file"].isin(files)]
         _write_table(table, path)
         left = [at for at, key in enumerate(keys) if key not in known or (at < shown and not panels[at].is_file())]
@@ -193,8 +195,7 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
             panel.unlink()
         table = table.set_index("key", drop=False).loc[keys].reset_index(drop=True)
         if shown:
-            name = "the shipped model" if models.path.parent == FINGERPRINT_PATH.parent else f"'{models.path.name}'"
-            write_page(path.with_name("songs.html"), table, score_sentences(table), panels, name)
+            write_page(path.with_name("songs.html"), table, [*score_sentences(table), models.sentence], panels)
         return table
 
 
@@ -245,11 +246,11 @@ def _rows(job: Sequence[tuple[Song, str, Path | None]], models: Models) -> list[
     results = classify_songs([song for song, _, _ in job], model, prints, progress=False)
     rows = []
     for result, (_, key, panel) in zip(results, job, strict=True):
-        heard_by_cnn = cnn_probabilities(result, cnn)
-        rows.append(library_row(result, heard_by_cnn) | {"model": models.digest, "key": key})
+        cnn_answer = cnn_probabilities(result, cnn)
+        rows.append(library_row(result, cnn_answer) | {"model": models.digest, "key": key})
         if panel:
             with replacing(panel) as temporary:
-                html = song_panel(result, model, prints, heard_by_cnn)
+                html = song_panel(result, model, prints, cnn_answer if cnn else None)
                 temporary.write_text(html, encoding="utf-8")
     return rows
 
