@@ -123,7 +123,7 @@ def _write_table(table: pd.DataFrame, path: Path) -> None:
 def read_rows(path: Path) -> pd.DataFrame:
     """Read songs.csv, text in every cell; a last line that a killed run left unfinished is left out.
 
-    Raises InputError where the file is another table.
+    A table of an older version counts as empty. Raises InputError where the file is another table.
     """
     whole = path.read_bytes() if path.is_file() else b""
     text = whole[: whole.rfind(b"\n") + 1].decode("utf-8-sig", "replace")
@@ -131,11 +131,11 @@ def read_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        if tuple(table.columns) != COLUMNS:
+        if not {"file", "answer", "top three", "modified"} <= {*table.columns}:
             raise ValueError("other columns")
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"'{path}' is not a table of this project: name another folder with --output.") from error
-    return table
+    return table if tuple(table.columns) == COLUMNS else table[:0].reindex(columns=COLUMNS)
 
 
 @contextmanager

@@ -76,10 +76,11 @@ def execute(
     """
     from nbclient import NotebookClient
     from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     name, started, at = NOTEBOOKS[number].stem, time.monotonic(), 0
-    notebook = parameterize_notebook(nbformat.read(NOTEBOOKS[number], 4), parameters)
+    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOKS[number])), parameters)
     form = "{desc:<26} {n_fmt:>3} of {total_fmt} cells, {elapsed}"
     bar = tqdm(total=len(notebook.cells), desc=name, bar_format=form, position=position, disable=None)
 
@@ -110,8 +111,11 @@ def execute(
 
 
 def without_parameters(notebook):
-    """Take the cell of a run's own parameters out of an executed notebook, and number its cells from 1."""
+    """Take the cell of a run's own parameters out of an executed notebook, and what papermill noted about the run."""
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
+    notebook.metadata.pop("papermill", None)
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count
