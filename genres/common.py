@@ -56,6 +56,14 @@ def absolute(folder: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (Path's own fail for "~a.mp3")
 
 
+def relative_path(path: str | Path, folder: str | Path = ".") -> str:
+    """Return a path as seen from a folder; on another drive of Windows, which has no such path, the absolute one."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(path)
+
+
 def why_unreadable(path: Path) -> str:
     """Return what keeps a file or folder from being read, as the end of a sentence that names it; "" for nothing.
 
