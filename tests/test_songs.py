@@ -28,7 +28,7 @@ from genres.web_pictures import read_song_picture, web_windows
 SAMPLE = ROOT / "data_samples" / "metal00002.png"
 MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np.uint8)
 IMAGES = np.array([f"{GENRES[k % 10]}{k:05d}.png" for k in range(40)])
-PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292))
+PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292), np.resize(GENRES, 40))
 MATCH = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
 ASKED = []  # that a model was loaded, and of how many windows each song asked it
 
@@ -136,6 +136,8 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself():
     near = songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, PRINTS)
     assert (len(near), near["image"][0], near["genre"][0]) == (3, IMAGES[7], GENRES[7])
     assert near["distance"].is_monotonic_increasing
+    named_alike = replace(PRINTS, images=np.array([f"{genre}/Rock {k}.png" for k, genre in enumerate(PRINTS.genres)]))
+    assert songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, named_alike)["genre"][0] == GENRES[7]
     other_set = replace(PRINTS, images=IMAGES[:5])
     assert songs.nearest_clips(answered(), model, other_set).empty
     assert songs.nearest_clips(answered(**WEB), model, PRINTS).empty
@@ -143,7 +145,7 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself():
 
 def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
     heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
-    prints = replace(PRINTS, heard=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
+    prints = replace(PRINTS, ear_features=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
     head = EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10))
     model = SimpleNamespace(classifiers={"ear": head}, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
     near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
