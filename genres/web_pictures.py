@@ -15,7 +15,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 from genres import spectrogram, texture
 from genres.common import GENRES, SAMPLE_RATE, InputError, in_parallel
 from genres.metrics import accuracy, fit_temperature, fit_threshold
-from genres.spectrogram import COLUMNS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES
+from genres.spectrogram import DB_PER_LEVEL, MEL_CENTRES
 
 # A web tool's picture: FFmpeg's showspectrumpic with scale=lin and color=intensity. All ten of the user's pictures lie
 # within 3 of 255 steps of this palette, and of the tool's four level scales only the linear one is so dark above.
@@ -28,8 +28,7 @@ LEVELS = (0, 0.13, 0.30, 0.60, 0.73, 0.78, 0.91, 1)  # corners of the palette, s
 LUMA = (0, 0.0359, 0.1857, 0.2818, 0.6583, 0.7632, 0.9534, 1)
 DIM_COLOURS = ((0, 0, 0.4308), (0, 0, 0), (0, 0.3146, 0.4997))  # red, green, blue at the first three corners
 WEB_FLOOR, WEB_ROUNDING = 0.008, 0.03  # of the level: below there is only the tool's rounding to 8 bits
-# Loudest mel power of a GTZAN clip, 31 dB, less 13.5 dB to FFmpeg's magnitude (measured on 41 clips), and 6 dB more on
-# records of today, which is where the user's ten pictures lie (seen without their labels).
+# Loudest mel power of a GTZAN clip, less 13.5 dB to FFmpeg's magnitude, and 6 dB more on records of today.
 WEB_GAIN_DB, WEB_GAIN_SPREAD_DB = 23.5, 5.0
 WEB_FILTER_DB = 4.0  # spread of a record's filter, at six points from low to high
 
@@ -38,13 +37,11 @@ WEB_FILTER_DB = 4.0  # spread of a record's filter, at six points from low to hi
 class SongPicture:
     """A spectrogram picture of a song: kind "kaggle", or "web" for FFmpeg's showspectrumpic of a whole song.
 
-    matrix: uint8 (128, 334) of a Kaggle picture, else coarse, uint8 (128, columns), mel bins by half seconds. squeezed:
-    the picture's brightness as one matrix, uint8 (128, 334), which is what the reference project gave its network.
+    matrix: uint8 (128, 334) of a Kaggle picture, else coarse, uint8 (128, columns), mel bins by half seconds.
     """
 
     kind: str
     matrix: np.ndarray
-    squeezed: np.ndarray
 
 
 def read_song_picture(path: str | Path) -> SongPicture:
@@ -54,13 +51,12 @@ def read_song_picture(path: str | Path) -> SongPicture:
     """
     path = Path(path)
     pixels = spectrogram.read_pixels(path)
-    picture = Image.fromarray(pixels)
-    squeezed = np.array(picture.convert("L").resize((COLUMNS, MEL_BINS)))[::-1].copy()
     if pixels.shape[:2] == (spectrogram.PICTURE_HEIGHT, spectrogram.PICTURE_WIDTH) and (pixels[0] == 255).all():
-        return SongPicture("kaggle", spectrogram.pixels_to_matrix(pixels, path.name), squeezed)
+        return SongPicture("kaggle", spectrogram.pixels_to_matrix(pixels, path.name))
+    picture = Image.fromarray(pixels)
     on_white = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture).convert("RGB")
     levels = _web_levels(np.asarray(on_white.resize((WEB_COLUMNS, WEB_ROWS)), float) / 255, path.name)
-    return SongPicture("web", _coarse_matrix(levels), squeezed)
+    return SongPicture("web", _coarse_matrix(levels))
 
 
 def _web_levels(colours: np.ndarray, name: str) -> np.ndarray:
@@ -103,9 +99,8 @@ def draw_as_web_tool(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray
     power[matrix == 0] = 10**-6.5  # far below the floor, where the tool draws black
     magnitude = make_interp_spline(MEL_CENTRES, np.sqrt(power), k=1)(np.clip(ROW_CENTRES, *MEL_CENTRES[[0, -1]]))
     corners = np.linspace(0, np.sqrt(ROW_CENTRES[-1]), 6) ** 2
-    gain_db = WEB_GAIN_DB + WEB_GAIN_SPREAD_DB * rng.normal()
-    filter_db = gain_db + np.interp(ROW_CENTRES, corners, rng.normal(0, WEB_FILTER_DB, 6))
-    magnitude *= 10 ** (filter_db[:, None] / 20)
+    gain_db = np.interp(ROW_CENTRES, corners, rng.normal(WEB_GAIN_DB, WEB_FILTER_DB, 6))
+    magnitude *= 10 ** ((gain_db[:, None] + rng.normal(0, WEB_GAIN_SPREAD_DB)) / 20)
     scatter = rng.uniform(0, 0.35)  # one row of one FFT scatters, a mel band does not
     magnitude *= 1 - scatter + scatter * rng.rayleigh(0.8, magnitude.shape)
     size = (int(rng.integers(40, 86)), len(magnitude))
@@ -128,9 +123,9 @@ class WebClassifier:
         )
 
     def aligned(self, songs: Sequence[np.ndarray]) -> WebClassifier:
-        """Return the same, centred on the mean of these songs, uint8 (k, 128, columns) each, not of simulated ones.
+        """Return the same, centred on the mean of these songs of many genres, uint8 (k, 128, columns) each.
 
-        What is simulated wrongly shifts all songs alike. It needs songs of many genres, or it takes their genre back.
+        What is simulated wrongly shifts all songs alike, and is taken back so.
         """
         mean = np.mean([texture.describe_texture(windows, texture.COARSE).mean(axis=0) for windows in songs], axis=0)
         return replace(self, texture=replace(self.texture, mean=mean))

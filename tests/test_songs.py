@@ -239,7 +239,7 @@ SONG = sum(0.14 * np.sin(2 * np.pi * hertz * TIME) for hertz in np.arange(100, 1
 def test_the_tool_is_recognised_and_read(tmp_path):
     path = _draw_with_ffmpeg(tmp_path / "song.png", SONG)
     picture = read_song_picture(path)
-    assert (picture.kind, picture.squeezed.shape) == ("web", (MEL_BINS, COLUMNS))
+    assert (picture.kind, len(picture.matrix)) == ("web", MEL_BINS)
     assert 400 <= picture.matrix.shape[1] <= 432
     assert web_windows(picture.matrix).shape[1:] == (MEL_BINS, 54)
 
