@@ -72,18 +72,18 @@ def why_unreadable(path: Path) -> str:
 
 
 def from_environment(name: str) -> str:
-    """Give the folders that an environment variable names, absolute from where the user typed it; "" without one.
+    """Return the folders that an environment variable names, absolute from where the user typed it; "" without one.
 
     A kernel works in the folder of its notebook, but the shell's own folder stays in PWD.
     """
     named = os.environ.get(name, "")
     typed_in = os.environ.get("PWD", "")
-    return os.path.join(typed_in, Path(named).expanduser()) if named and typed_in else named  # noqa: PTH118
+    return os.path.join(typed_in, os.path.expanduser(named)) if named and typed_in else named  # noqa: PTH111, PTH118
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` to write to, and rename it to `path` when the block has succeeded.
+    """Yield a temporary name beside `path` to write to, and rename it to `path` when the block has succeeded.
 
     A reader therefore sees the old file or the new one, never half of one, and two runs do not mix. What a killed run
     left under a temporary name is removed when it is an hour old; a younger one may still be written to.
@@ -132,7 +132,7 @@ def digest(*parts: object) -> str:
 
 
 def kept(path: Path, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Give the arrays by name that `make` gives, from an npz file if it was written for the same key.
+    """Return the arrays by name that `make` gives, from an npz file if it was written for the same key.
 
     The key is a digest of all that the arrays depend on. A missing, damaged or older file is made again.
     """
@@ -149,7 +149,7 @@ def kept(path: Path, key: str, make: Callable[[], dict[str, np.ndarray]]) -> dic
 
 
 def in_parallel(function: Callable, items: Sequence, what: str, chunk: int = 50, **bar: object) -> list:
-    """Give function(item) for each item, in order, on all cores, under a progress bar that says what is done.
+    """Return function(item) for each item, in order, on all cores, under a progress bar that says what is done.
 
     joblib runs the work in threads; `with joblib.parallel_config(...)` around the call picks another backend.
     """

@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from genres.common import InputError, locked, replacing
+from genres.common import InputError, locked, printable, replacing, why_unreadable
 from genres.song_files import Song
 from genres.songs import Model, SongResult, classify_songs, score_sentence, song_row
 
@@ -28,7 +28,7 @@ COLUMNS = (
 def library_row(result: SongResult) -> dict:
     """Give a song's row of songs.csv: its file with size and time of change, and what `songs.song_row` says."""
     size, modified = _stamp(result.song.path)
-    return {"file": str(result.song.path), "size": size, "modified": modified, **song_row(result)}
+    return {"file": printable(str(result.song.path)), "size": size, "modified": modified, **song_row(result)}
 
 
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
@@ -65,12 +65,13 @@ def classify_library(songs: Sequence[Song], path: Path, load_model: Callable[[],
     with locked(path.parent):
         table = read_rows(path)
         known = {row["file"]: (row["size"], row["modified"]) for row in table.to_dict("records")}
-        stamps = {str(song.path): _stamp(song.path) for song in songs}
+        stamps = {printable(str(song.path)): _stamp(song.path) for song in songs}
         unchanged = [stamps.get(file, known[file]) == known[file] for file in table["file"]]
         table = table[np.array(unchanged, bool)]
         with replacing(path) as temporary:
             table.to_csv(temporary, index=False)
-        left = [song for song in songs if stamps[str(song.path)] != known.get(str(song.path))]
+        names = [printable(str(song.path)) for song in songs]
+        left = [song for song, name in zip(songs, names, strict=True) if stamps[name] != known.get(name)]
         print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already")
         with joblib.Parallel(n_jobs=-1, return_as="generator_unordered") as parallel:
             rows = parallel(joblib.delayed(_row)(song, load_model) for song in left)
@@ -92,7 +93,7 @@ def _append(path: Path, rows: Iterable[dict]) -> None:
 
 def _stamp(path: Path) -> tuple[str, str]:
     """Size and time of change of a file as the table holds them."""
-    found = path.stat() if path.is_file() else None
+    found = path.stat() if not why_unreadable(path) else None
     return (str(found.st_size), str(found.st_mtime_ns)) if found else ("0", "0")
 
 
@@ -110,7 +111,7 @@ def summary(path: Path) -> str:
     """Say what a songs.csv holds: a line per song, and the score of those with a label."""
     table = read_rows(path)
     shown = table[["song", "label", "answer", "right", "confidence", "note"]].copy()
-    shown["note"] = shown["note"].str.slice(0, 60)
+    shown[["song", "note"]] = shown[["song", "note"]].apply(lambda texts: texts.str.slice(0, 60))
     right = table["right"].isin(["✓", "✗"])
     score = {"total": int(right.sum()), "correct": int((table["right"] == "✓").sum())}
     text = shown.to_string(index=False)

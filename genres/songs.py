@@ -15,7 +15,7 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from genres.audio import read_sound, refuse_address
-from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, from_environment
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, absolute, from_environment
 from genres.ear import head_features, hear, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
@@ -124,8 +124,9 @@ def classify_song(
     """
     if not isinstance(song, Song):
         refuse_address(song)
-        artist, title = split_title(Path(song).stem)
-        song = Song(Path(song).expanduser(), title, artist=artist)
+        path = absolute(song)
+        artist, title = split_title(path.stem)
+        song = Song(path, title, artist=artist)
     if not song.usable:
         raise InputError(song.note)
     prints = prints or read_fingerprints()
