@@ -167,8 +167,9 @@ def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | 
     """
     if not isinstance(song, Song):
         refuse_address(song)
-        artist, title = split_title(Path(song).stem)
-        song = Song(absolute(song), title, artist=artist)
+        path = absolute(song)
+        artist, title = split_title(path.stem)
+        song = Song(path, title, artist=artist)
     if not song.usable:
         raise InputError(song.note)
     prints = prints or read_fingerprints()
