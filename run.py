@@ -42,14 +42,14 @@ SETTINGS: dict[str, dict[str, dict]] = {
     "demo": {
         "00": {"excerpt_seconds": 5},
         "03": {"epochs": 6, "reference_epochs": 2, "lesson_epochs": 4},
-        "04": {"explained_songs": 2, "search_clips": 3},
+        "04": {"explained_songs": 2},
         "05": {"epochs": 6, "most_songs": 3},
         "06": {"epochs": 6, "most_songs": 3},
     },
     "test": {
         "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
         "03": {"epochs": 2, "reference_epochs": 2, "lesson_epochs": 2},
-        "04": {"explained_songs": 1, "search_clips": 3},
+        "04": {"explained_songs": 1},
         "05": {"epochs": 2},
         "06": {"epochs": 2, "most_songs": 3},
     },
