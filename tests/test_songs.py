@@ -16,13 +16,13 @@ from PIL import Image, ImageOps
 from sound_files import tune
 
 import utils
-from genres import library, plots, songs, texture
-from genres.common import GENRES, ROOT
-from genres.ear import EarHead
+from genres import library, plots, songs
+from genres.common import GENRES, ROOT, SAMPLE_RATE
+from genres.ear import fit_neighbours, listen
 from genres.fingerprints import Fingerprints, Match
 from genres.song_files import Song, find_songs
-from genres.songs import SongResult, classify_songs, score_sentence, score_songs, song_table
-from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, audio_to_matrix, picture_to_matrix
+from genres.songs import Answer, SongResult, classify_songs, score_sentence, score_songs, song_table
+from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, picture_to_matrix
 from genres.web_pictures import read_song_picture, web_windows
 
 SAMPLE = ROOT / "data_samples" / "metal00002.png"
@@ -36,29 +36,27 @@ ASKED = []  # that a model was loaded, and of how many windows each song asked i
 def constant_model() -> SimpleNamespace:
     """Stands in for a model: says rock for everything."""
     ASKED.append("loaded")
-    picture = SimpleNamespace(unsure_below=0.3, probabilities=lambda views: 0.05 + 0.5 * views["texture"])
-    rock = np.eye(10)[[GENRES.index("rock")]]
-    return SimpleNamespace(
-        probabilities=lambda matrices: picture.probabilities({"texture": rock}),
-        ensemble=lambda views: picture,
-        views=lambda matrices, heard=None: ASKED.append(len(matrices)) or {"texture": rock.repeat(len(matrices), 0)},
-        is_unfamiliar=lambda matrices: False,
-        web=None,
-        classifiers={},
-    )
+    rock = np.where(np.arange(10) == GENRES.index("rock"), 0.55, 0.05)[None]
+
+    def answer(matrices, ear_features=None) -> Answer:
+        ASKED.append(len(matrices))
+        probabilities = rock.repeat(len(matrices), 0)
+        return Answer(probabilities, {"cnn": np.log(probabilities)}, 0.3)
+
+    return SimpleNamespace(answer=answer, web=None, ear=None, neighbours=None)
 
 
 def answered(title: str = "a", answer: str = "rock", confidence: float = 0.5, label: str | None = None, **more):
     """A song with an answer of so much confidence in both of its windows; `more` are other fields of its result."""
     windows = np.full((2, 10), (1 - confidence) / 9)
     windows[:, GENRES.index(answer)] = confidence
-    views = {"cnn": np.log(windows), "texture": np.log(windows), "ear": np.log(windows[:1])}
-    given = {"starts": np.array([0.0, 15.0]), "views": views, "unsure_below": 0.4, "seconds": 45.0}
-    given |= {"matrices": MATRICES[:2], "overview": MATRICES[0]}
-    return SongResult(Song(Path(f"{title}.mp3"), title, label), windows=windows, **given | more)
+    views = {name: np.log(windows) for name in more.pop("views", ("cnn", "texture", "ear"))}
+    said = Answer(windows, views, 0.4, more.pop("unfamiliar", False))
+    given = {"starts": np.array([0.0, 15.0]), "seconds": 45.0, "matrices": MATRICES[:2], "overview": MATRICES[0]}
+    return SongResult(Song(Path(f"{title}.mp3"), title, label), answer=said, **given | more)
 
 
-WEB = {"kind": "web", "matrices": None, "views": {}}
+WEB = {"kind": "web", "matrices": None, "views": ()}
 
 
 def test_a_doubtful_answer_is_called_unsure_with_its_reason():
@@ -96,18 +94,19 @@ def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set, home):
         utils.classify_song(small_set / "gone.mp3")
 
 
-def test_what_is_no_music_is_out_of_distribution_and_music_is_not():
-    time = np.arange(30 * 22_050) / 22_050
-    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
-    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), (np.arange(len(time)) % 11_025 == 0) * 0.9]
-    music = [picture_to_matrix(path) for path in sorted((ROOT / "data_samples").glob("*.png"))]
-    matrices = [*(audio_to_matrix(samples.astype(np.float32)) for samples in foreign), *music]
-    unfamiliar = [utils.shipped_model().is_unfamiliar(matrix[None]) for matrix in matrices]
-    assert unfamiliar == [True] * 3 + [False] * len(music)
+def test_what_is_no_music_is_out_of_distribution_and_music_is_not(small_set):
+    time = np.arange(30 * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time)).astype(np.float32)
+    clicks = (np.arange(len(time)) % (SAMPLE_RATE // 2) == 0).astype(np.float32)
+    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), clicks]
+    model = utils.shipped_model()
+    assert [model.neighbours.is_unfamiliar(listen(samples).features[None]) for samples in foreign] == [True] * 3
+    music = sorted((small_set / "songs").glob("*.mp3"))[:3]
+    assert not any(utils.classify_song(path).unfamiliar for path in music)
 
 
 def test_where_the_network_looks_is_what_its_answer_hangs_on():
-    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().network()
+    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().cnn
     heat = utils.grad_cam(network, matrix[None], "metal")[0]
     assert (heat.shape, heat.min() >= 0, heat.max()) == (matrix.shape, True, pytest.approx(1))
     order, left = np.argsort(heat, axis=None), []
@@ -131,25 +130,15 @@ def test_the_table_marks_right_and_wrong_and_shows_a_title_never_as_code_or_a_fo
     assert html.count("mathjax_ignore") == 2
 
 
-def test_the_nearest_training_clip_of_a_training_clip_is_itself():
-    model = SimpleNamespace(familiarity=texture.fit_familiarity(MATRICES, IMAGES))
-    near = songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, PRINTS)
-    assert (len(near), near["image"][0], near["genre"][0]) == (3, IMAGES[7], GENRES[7])
+def test_the_nearest_training_clip_of_a_training_clip_is_itself_with_the_genre_of_the_table():
+    features = np.random.default_rng(0).normal(size=(40, 803)).astype(np.float32)
+    table = pd.DataFrame({"image": [f"{g}/Rock {k}.png" for k, g in enumerate(PRINTS.genres)], "genre": PRINTS.genres})
+    model = SimpleNamespace(neighbours=fit_neighbours(features, table, np.arange(40)))
+    near = songs.nearest_clips(answered(ear_features=features[7:8]), model, PRINTS)
+    assert (len(near), near["image"][0], near["genre"][0]) == (3, table["image"][7], GENRES[7])
     assert near["distance"].is_monotonic_increasing
-    named_alike = replace(PRINTS, images=np.array([f"{genre}/Rock {k}.png" for k, genre in enumerate(PRINTS.genres)]))
-    assert songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, named_alike)["genre"][0] == GENRES[7]
-    other_set = replace(PRINTS, images=IMAGES[:5])
-    assert songs.nearest_clips(answered(), model, other_set).empty
-    assert songs.nearest_clips(answered(**WEB), model, PRINTS).empty
-
-
-def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
-    heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
-    prints = replace(PRINTS, ear_features=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
-    head = EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10))
-    model = SimpleNamespace(classifiers={"ear": head}, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
-    near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
-    assert (len(near), near["image"][0], near["distance"][0]) == (3, IMAGES[3], 0)
+    assert songs.nearest_clips(answered(), model, PRINTS).empty, "a picture has no sound"
+    assert songs.nearest_clips(answered(ear_features=features), constant_model(), PRINTS).empty
 
 
 def test_the_search_says_what_was_looked_for():
@@ -254,7 +243,7 @@ def test_a_tone_is_read_where_it_is(tmp_path):
 def test_the_user_s_own_pictures_are_read_and_answered():
     if not (SHARED / "personal_songs").is_dir():
         pytest.skip("no pictures of the user's songs here")
-    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model(), squeeze=True)
+    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model())
     assert [result.genre in GENRES for result in results] == [True] * 10
     assert all(len(result.windows) >= 8 for result in results)
 
