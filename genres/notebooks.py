@@ -23,7 +23,7 @@ class Lanes:
 
     def __init__(self, folder: Path, parameters: Callable[[str], dict]) -> None:
         self.folder, self.parameters = folder, parameters
-        self.pool, self.clients, self.stopped = ThreadPoolExecutor(), [], False
+        self.pool, self.lanes, self.clients, self.stopped = ThreadPoolExecutor(), [], [], False
 
     def start(self, numbers: Sequence[str], position: int = 0) -> Future:
         """Begin to run notebooks by their numbers; position: of the line of progress."""
@@ -33,14 +33,15 @@ class Lanes:
                 target = self.folder / NOTEBOOKS[number].name
                 execute(number, target, self.parameters(number), position, self._check)
 
-        return self.pool.submit(lane)
+        self.lanes.append(self.pool.submit(lane))
+        return self.lanes[-1]
 
     def finish(self, *lanes: Future) -> None:
-        """Wait for lanes, and raise what one of them raises."""
+        """Wait for lanes, and raise what one of them, or another one meanwhile, raises."""
         try:
             while lanes:  # short waits, or on Windows Ctrl-C would not be heard
-                done, lanes = wait(lanes, 0.5, FIRST_COMPLETED)
-                for lane in done:
+                _, lanes = wait(lanes, 0.5, FIRST_COMPLETED)
+                for lane in filter(Future.done, self.lanes):
                     lane.result()
         except BaseException:
             self.stopped = True

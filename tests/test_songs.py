@@ -6,17 +6,15 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from conftest import SHARED, refused
 from PIL import Image, ImageOps
-from sound_files import tune
 
 import utils
-from genres import library, plots, songs
+from genres import plots, songs
 from genres.common import GENRES, ROOT, SAMPLE_RATE
 from genres.ear import fit_neighbours, listen
 from genres.fingerprints import Fingerprints, Match
@@ -30,16 +28,13 @@ MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np
 IMAGES = np.array([f"{GENRES[k % 10]}{k:05d}.png" for k in range(40)])
 PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292), np.resize(GENRES, 40))
 MATCH = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
-ASKED = []  # that a model was loaded, and of how many windows each song asked it
 
 
 def constant_model() -> SimpleNamespace:
     """Stands in for a model: says rock for everything."""
-    ASKED.append("loaded")
     rock = np.where(np.arange(10) == GENRES.index("rock"), 0.55, 0.05)[None]
 
     def answer(matrices, ear_features=None) -> Answer:
-        ASKED.append(len(matrices))
         probabilities = rock.repeat(len(matrices), 0)
         return Answer(probabilities, {"cnn": np.log(probabilities)}, 0.3)
 
@@ -147,52 +142,6 @@ def test_the_search_says_what_was_looked_for():
     assert table["looked for by"].tolist() == ["sound and title", "title"]
     assert table["in the training set"].tolist() == ["not found", "yes: Blondie, B, by its title"]
     assert songs.match_table([web], PRINTS)["looked for by"].tolist() == ["nothing"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Ten short songs, three that are none, and a picture."""
-    for number in range(10):
-        soundfile.write(tmp_path / f"{number} Ёлка 祭り (rock).wav", tune(3 + number / 10), 22_050)
-    (tmp_path / "bad (pop).mp3").write_bytes(b"no sound at all")
-    (tmp_path / "empty.mp3").touch()
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
-    shutil.copy(SAMPLE, tmp_path / "sample (metal).png")
-    library._model.cache_clear()
-    ASKED.clear()
-    with joblib.parallel_config(backend="threading", n_jobs=2):  # so that the test sees what was asked
-        yield tmp_path
-
-
-def test_every_song_has_a_row_and_a_bad_one_says_why(folder):
-    path = folder / "results" / "songs.csv"
-    library.classify_library(find_songs(folder), path, constant_model)
-    rows = pd.read_csv(path, dtype=str).set_index("song")
-    assert len(rows) == 14
-    for song, name in (("bad", "bad (pop).mp3"), ("empty", "empty.mp3"), ("broken", "broken.png")):
-        assert name in rows.loc[song, "note"]
-    columns = ["kind", "label", "answer", "right", "windows"]
-    assert rows.loc["3 Ёлка 祭り", columns].tolist() == ["sound", "rock", "rock", "✓", "1"]
-    assert rows.loc["sample", columns].tolist() == ["kaggle", "metal", "rock", "✗", "1"]
-    assert "10 of 11 songs right" in library.summary(path)
-    assert ASKED.count("loaded") <= 2, "once in each worker"
-
-
-def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder):
-    path, listed = folder / "results" / "songs.csv", find_songs(folder)
-    library.classify_library(listed[:6], path, constant_model)
-    path.write_bytes(path.read_bytes()[:-20])  # killed in the middle of a line
-    library.classify_library(listed, path, constant_model)
-    assert sorted(pd.read_csv(path)["file"]) == sorted(str(song.path) for song in listed)
-    before = path.read_bytes()
-    ASKED.clear()
-    library.classify_library(listed, path, constant_model)
-    assert not ASKED
-    assert path.read_bytes() == before
-    soundfile.write(listed[0].path, tune(5), 22_050)
-    library.classify_library(listed, path, constant_model)
-    assert ASKED == [1]
-    assert len(pd.read_csv(path)) == 14
 
 
 RATE = 44_100
