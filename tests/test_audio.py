@@ -257,7 +257,23 @@ def test_the_numbers_of_a_small_run_are_what_they_were():
 
 
 # Files of ten kinds, four real songs: title, artist, label, and the mean level in eight parts of the mel bands.
-ORDINARY = {}
+ORDINARY = {
+    "02 Two (rock).flac": ("Two", "", "rock", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "A - One (pop).wav": ("One", "A", "pop", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Band - Five [jazz].m4a": ("Five", "Band", "jazz", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Three.ogg": ("Three", "", None, [29, 7, 0, 0, 0, 0, 0, 0]),
+    "four.mp3": ("Four", "Band", None, [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Six (Live).opus": ("Six (Live)", "", "metal", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Confession_-_Quesabe.mp3": ("Confession", "Quesabe", "hiphop", [52, 29, 13, 6, 1, 1, 1, 1]),
+    "Le_royaume_des_glous_glous_-_Raoul_de_QSM.mp3": (
+        "Le royaume des glous glous",
+        "Raoul de QSM",
+        "metal",
+        [69, 45, 14, 19, 17, 11, 4, 3],
+    ),
+    "Yuanan_-_Miedo_-_Yuanan.mp3": ("Miedo", "Yuanan", "reggae", [71, 26, 15, 13, 8, 2, 1, 0]),
+    "de_bonne_humeur_-_Le_Nez_Tordu.mp3": ("de bonne humeur", "Le Nez Tordu", "pop", [97, 44, 26, 14, 4, 1, 1, 1]),
+}
 
 
 def _summary(song) -> tuple:
