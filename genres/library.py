@@ -8,7 +8,7 @@ import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -18,7 +18,6 @@ import numpy as np
 import pandas as pd
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
-from scipy.special import softmax
 from tqdm import tqdm
 
 from genres.common import GENRES, InputError, digest, relative_path, replacing
@@ -80,13 +79,9 @@ def cnn_probabilities(result: SongResult, cnn: Model | None) -> np.ndarray | Non
 
     Without a model it is the CNN of the model that gave the result.
     """
-    if cnn is None:
-        logits = result.views.get("cnn")
-    elif result.matrices is None:
-        return None
-    else:
-        logits = cnn.views(result.matrices, ensemble="picture")["cnn"]
-    return None if logits is None else softmax(logits, axis=1).mean(axis=0)
+    if cnn is not None and result.matrices is not None:
+        result = replace(result, answer=cnn.answer(result.matrices))
+    return result.of_view("cnn") if "cnn" in result.views else None
 
 
 def library_row(result: SongResult, cnn: np.ndarray | None = None) -> dict:
