@@ -346,8 +346,8 @@ class GenreNetwork(nn.Module):
             nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
             for before, after in itertools.pairwise(inputs)
         )
-        self.norm, self.dropout = nn.BatchNorm1d(2 * zones * sum(widths)), nn.Dropout(dropout)
-        self.head = nn.Linear(2 * zones * sum(widths), len(GENRES))
+        self.norm, self.dropout = nn.BatchNorm1d(zones * sum(widths)), nn.Dropout(dropout)
+        self.head = nn.Linear(zones * sum(widths), len(GENRES))
 
     def forward(self, levels: Tensor) -> Tensor:
         """Compute logits (n, 10) for levels (n, 128, columns)."""
@@ -372,11 +372,9 @@ class GenreNetwork(nn.Module):
         return maps
 
     def classify(self, maps: list[Tensor]) -> Tensor:
-        """Average all maps, and their squares, over time in each zone of pitch, and compute logits (n, 10)."""
-        zones = [each.float().unflatten(2, (self.zones, -1)) for each in maps]
-        means = [each.mean((3, 4)).flatten(1) for each in zones]
-        deviations = [(each.square().mean((3, 4)) + 1e-4).sqrt().flatten(1) for each in zones]
-        return self.head(self.dropout(self.norm(torch.cat(means + deviations, dim=1))))
+        """Average all maps over time in each zone of pitch, and compute logits (n, 10)."""
+        means = [nn.functional.adaptive_avg_pool2d(each, (self.zones, 1)).float().flatten(1) for each in maps]
+        return self.head(self.dropout(self.norm(torch.cat(means, dim=1))))
 
 
 def difference_kernels() -> Tensor:

@@ -119,7 +119,7 @@ def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 
     with replacing(path) as temporary:
         soundfile.write(temporary, samples[: int(seconds * SAMPLE_RATE)], SAMPLE_RATE, format="OGG")
     read_in = os.environ.get("GENRES_PAGE", ".")  # the folder of the executed notebook, if it is not where it runs
-    return display.Audio(url=Path(os.path.relpath(path, read_in)).as_posix(), embed=False)
+    return display.Audio(url=Path(relative_path(path, read_in)).as_posix(), embed=False)
 
 
 def draw_spectrogram(

@@ -26,7 +26,7 @@ class Recipe:
     optimiser: str = "AdamW"
     learning_rate: float = 3e-3
     one_cycle: bool = True
-    weight_decay: float = 0.2
+    weight_decay: float = 0.5
     label_smoothing: float = 0.05
     crop_columns: int = 128  # 11.5 s
     pitch_bins: int = 3

@@ -146,3 +146,25 @@ def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page,
     assert "training clips most like it" in answer.inner_text()
     assert answer.locator("img").count() == 2
     answer.locator("audio").first.evaluate("player => new Promise(done => { player.oncanplay = done; player.load() })")
+
+
+@pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
+def test_the_page_of_own_songs_fits_the_screen_and_plays(width, page, small_set, tmp_path):
+    songs = tmp_path / "songs"
+    songs.mkdir()
+    titles = ["<script>document.title = 'bad'</script> for $1 or $2 (rock)", "long " * 30, "祭り 🎵"]
+    for source, title in zip(sorted((small_set / "songs").glob("*.mp3")), titles, strict=False):
+        shutil.copy(source, songs / f"{title.replace('/', '')}.mp3")
+    command = [sys.executable, str(ROOT / "run.py"), "songs", str(songs), "--output", str(tmp_path / "out")]
+    subprocess.run(command, check=True)
+    complaints = []
+    page.on("console", lambda message: complaints.append(message.text))
+    page.set_viewport_size({"width": width, "height": 900})
+    page.goto((tmp_path / "out" / "songs.html").as_uri())
+    page.screenshot(path=ROOT / "build" / "browser" / f"songs_{width}.png", full_page=True)
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.title() == "The genres of your songs" and not complaints
+    assert "for $1 or $2" in page.locator("table").first.inner_text()
+    assert page.locator("section.panel").count() == page.locator("audio").count() == 3
+    ready = "player => new Promise(done => { player.oncanplay = done; player.load() })"
+    page.locator("audio").first.evaluate(ready)
