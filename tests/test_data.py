@@ -86,7 +86,7 @@ def test_a_seed_or_a_share_that_is_none_or_leaves_a_genre_out_is_named(seed, sha
 
 
 PUBLISHED = {
-    "random": "e68b4be96c77e2dc",
+    "random-0": "e68b4be96c77e2dc",
     "fault_filtered": "389b24e9f5ea1813",
     "fold-1": "6fda0484f7f5dee4",
     "fold-2": "0734421d58c1b2a3",
