@@ -120,6 +120,20 @@ def read_pictures(dataset: DataSet) -> Pictures:
     A bad file among many is left out and named in `rejected`.
 
     Raises InputError where a genre is left without a single readable picture.
+
+    Parameters
+    ----------
+    dataset: a set, see `find_dataset`.
+
+    Returns
+    -------
+    Pictures with a table, matrices, labels, artists and more, a row each.
+
+    Example
+    -------
+    >>> pictures = read_pictures(find_dataset(folder, results))
+    >>> pictures.matrices.dtype, pictures.matrices.shape[1:]
+    (dtype('uint8'), (128, 334))
     """
     folders = genre_folders(dataset.images)
     files = {genre: sorted(path for path in folders[genre].iterdir() if path.is_file()) for genre in GENRES}
@@ -166,6 +180,22 @@ def random_split(pictures: Pictures, seed: int, validation_share: float = 0.3) -
     scikit-learn draws among the distinct pictures; a twin then follows its double.
 
     Raises InputError for a seed or a share that cannot be used, or that leaves a part without one picture per genre.
+
+    Parameters
+    ----------
+    pictures: the whole set.
+    seed: of the draw; the same seed draws the same split.
+    validation_share: of the distinct pictures.
+
+    Returns
+    -------
+    A Split with the row numbers of `train` and `validation`.
+
+    Example
+    -------
+    >>> split = random_split(read_pictures(find_dataset(folder, results)), seed=0)
+    >>> set(split.train) & set(split.validation)
+    set()
     """
     if not isinstance(seed, Integral) or not 0 <= seed < 2**32:
         raise InputError(f"The seed is {seed!r}: give a whole number from 0 on, such as 0.")
@@ -456,7 +486,11 @@ def train_network(
 
     Example
     -------
-    >>> pictures = read_pictures(find_dataset(demo_folder))  # doctest: +SKIP
+    >>> pictures = read_pictures(find_dataset(folder, results))
+    >>> network = GenreNetwork(widths=(8, 8))
+    >>> curve = train_network(network, pictures, random_split(pictures, 0), CNN_RECIPE.with_epochs(2), seed=0)
+    >>> curve.columns.tolist(), len(curve)
+    (['epoch', 'loss', 'train', 'validation'], 2)
     """
     device = pick_device()
     network.to(device, memory_format=torch.channels_last)
@@ -534,7 +568,24 @@ def _resume(path: Path | None, key: str, states: dict, device: torch.device) -> 
 
 @torch.inference_mode()
 def predict(network: nn.Module, matrices: np.ndarray, batch_size: int = 16) -> np.ndarray:
-    """Compute logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334)."""
+    """Compute logits, float32 (n, 10), for whole matrices, uint8 (n, 128, 334).
+
+    Parameters
+    ----------
+    network: any nn.Module that takes levels, float (n, 128, columns), and returns logits.
+    matrices: of n pictures, see `Pictures.matrices`.
+    batch_size: pictures that are answered at once.
+
+    Returns
+    -------
+    Logits, a row for each picture and a column for each of GENRES.
+
+    Example
+    -------
+    >>> matrix = picture_to_matrix(ROOT / "data_samples" / "metal00002.png")
+    >>> predict(load_model().cnn, matrix[None]).shape
+    (1, 10)
+    """
     device = pick_device()
     network.to(device).eval()
     logits = [torch.empty(0, len(GENRES))]
@@ -550,6 +601,22 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
 
     The maps after all convolutions count, each by its gradient. Source: Selvaraju et al., "Grad-CAM: visual
     explanations from deep networks via gradient-based localization", 2017.
+
+    Parameters
+    ----------
+    network: a trained GenreNetwork.
+    matrices: of n pictures.
+    genre: one of GENRES.
+
+    Returns
+    -------
+    A map for each picture, as large as its matrix, 1 where most speaks for the genre.
+
+    Example
+    -------
+    >>> matrix = picture_to_matrix(ROOT / "data_samples" / "metal00002.png")
+    >>> grad_cam(load_model().cnn, matrix[None], "metal").shape
+    (1, 128, 334)
     """
     device = next(network.parameters()).device
     network.eval()
@@ -803,6 +870,21 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
     """Read what `save_model` wrote; without a path the model that the project ships.
 
     Raises InputError for a missing, damaged or foreign file, and for a model of an older version.
+
+    Parameters
+    ----------
+    path: a model.pt.
+
+    Returns
+    -------
+    A GenreModel, which is asked by its method `answer`.
+
+    Example
+    -------
+    >>> matrix = picture_to_matrix(ROOT / "data_samples" / "metal00002.png")
+    >>> answer = load_model().answer(matrix[None])
+    >>> answer.probabilities.shape, list(answer.views)
+    ((1, 10), ['cnn', 'texture'])
     """
     stored, name = load_weights(path), Path(path).name
     if stored.get("genres") != list(GENRES):
@@ -853,7 +935,7 @@ def classify_song(path: str | Path, model: GenreModel | None = None) -> songs.So
 
     Example
     -------
-    >>> result = classify_song(ROOT / "data_samples" / "blues00009.png")
-    >>> result.genre, str(result.match)
+    >>> classify_song(ROOT / "data_samples" / "metal00002.png").genre
+    'metal'
     """
     return songs.classify_song(path, model or shipped_model())

@@ -63,6 +63,21 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
     `output`, or to data/<set>/run, which git ignores.
 
     Raises InputError where a named folder is missing or does not hold the ten genres.
+
+    Parameters
+    ----------
+    folder: where the pictures lie, or "" for the usual place.
+    output: folder for results, or "" for the usual one.
+
+    Returns
+    -------
+    A DataSet with the folders of pictures, sound, songs, results and cache.
+
+    Example
+    -------
+    >>> dataset = find_dataset(folder)
+    >>> dataset.name, dataset.label
+    ('demo', 'demo songs')
     """
     gtzan = ROOT / "data" / "gtzan"
     if not folder and _pictures_below(gtzan) is None:

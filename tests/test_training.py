@@ -1,6 +1,7 @@
 """Networks, training, the model file, and results: their metrics, metrics.json and the tables made of it."""
 
 import copy
+import doctest
 import functools
 import itertools
 import json
@@ -169,6 +170,17 @@ def test_the_untrained_control_learns_its_last_layer_alone(pictures):
     same = {name: torch.equal(before[name], weight) for name, weight in network.named_parameters()}
     assert {name.split(".")[0] for name, kept in same.items() if kept} == {"stages"}
     assert all(same[name] == name.startswith("stages") for name in same)
+
+
+def test_the_examples_of_the_functions_that_students_call_run(small_set, tmp_path):
+    names = ("find_dataset", "read_pictures", "random_split", "train_network", "predict", "grad_cam", "load_model",
+             "classify_song")  # fmt: skip
+    for name in names:
+        found = doctest.DocTestFinder().find(getattr(utils, name), name)
+        for example in found:
+            example.globs |= vars(utils) | {"folder": small_set, "results": tmp_path}
+            assert example.examples, name
+            assert not doctest.DocTestRunner().run(example).failed, name
 
 
 def test_a_saved_model_answers_the_same_and_an_older_one_says_so(pictures, dataset, tmp_path, monkeypatch):
