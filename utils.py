@@ -27,7 +27,7 @@ from genres import ear, songs, texture, web_pictures
 from genres.common import GENRES, ROOT, InputError, digest, file_stamps, in_parallel, kept, replacing
 from genres.datasets import DataSet, artist_numbers, clip_of_rows, find_dataset, genre_folders, read_tracks, twin_groups
 from genres.metrics import accuracy
-from genres.runs import Run, Split, blend, blend_runs, keep_run
+from genres.runs import Blend, Run, Split, blend_runs, keep_run
 from genres.spectrogram import (
     BIN_OF_ROW,
     COLUMNS,
@@ -38,13 +38,27 @@ from genres.spectrogram import (
     matrix_to_picture,
     picture_to_matrix,
 )
-from genres.training import CNN_RECIPE, Recipe, augment, autocast, mask_bands, pick_device, update_average
+from genres.training import (
+    CNN_RECIPE,
+    REFERENCE_FINAL,
+    REFERENCE_FIRST,
+    Recipe,
+    augment,
+    autocast,
+    load_weights,
+    mask_bands,
+    pick_device,
+    resume,
+    save_checkpoint,
+    update_average,
+)
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
 WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by artist-grouped cross-validation
 ANSWER_ACCURACY = 0.8  # what sure answers shall reach; what is less sure is called unsure
 MODEL_VERSION = 2  # of the parts of model.pt
 FOLDS = 3  # of artists
+TRAIN_SAMPLE = 200  # training pictures, about, whose accuracy the learning curve shows
 DISTANCES = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # of compared neighbours, (mel bins, columns)
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the right, up, and the two diagonals
 MARGIN = 4  # the largest of these distances
@@ -376,8 +390,8 @@ class GenreNetwork(nn.Module):
             nn.Sequential(nn.Conv2d(before, after, 3, padding=1, bias=False), nn.BatchNorm2d(after), nn.ReLU())
             for before, after in itertools.pairwise(inputs)
         )
-        self.norm, self.dropout = nn.BatchNorm1d(zones * sum(widths)), nn.Dropout(dropout)
-        self.head = nn.Linear(zones * sum(widths), len(GENRES))
+        self.norm, self.dropout = nn.BatchNorm1d(2 * zones * sum(widths)), nn.Dropout(dropout)
+        self.head = nn.Linear(2 * zones * sum(widths), len(GENRES))
 
     def forward(self, levels: Tensor) -> Tensor:
         """Compute logits (n, 10) for levels (n, 128, columns)."""
@@ -402,9 +416,14 @@ class GenreNetwork(nn.Module):
         return maps
 
     def classify(self, maps: list[Tensor]) -> Tensor:
-        """Average all maps over time in each zone of pitch, and compute logits (n, 10)."""
-        means = [nn.functional.adaptive_avg_pool2d(each, (self.zones, 1)).float().flatten(1) for each in maps]
-        return self.head(self.dropout(self.norm(torch.cat(means, dim=1))))
+        """Compute mean and root mean square of all maps over time, in each zone of pitch, and logits (n, 10)."""
+        means = torch.cat([self.zone_means(each) for each in maps], dim=1)
+        squares = torch.cat([self.zone_means(each.square()) for each in maps], dim=1)
+        return self.head(self.dropout(self.norm(torch.cat([means, (squares + 1e-4).sqrt()], dim=1))))
+
+    def zone_means(self, maps: Tensor) -> Tensor:
+        """Average maps, (n, width, 64, time), over time and each zone of pitch: (n, width * zones)."""
+        return nn.functional.adaptive_avg_pool2d(maps, (self.zones, 1)).float().flatten(1)
 
 
 def difference_kernels() -> Tensor:
@@ -507,7 +526,7 @@ def train_network(
     states = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
     inputs = [type(network), repr(network), recipe, seed, pictures.matrices[rows], pictures.labels[rows]]
     key = digest(train_network, *inputs)
-    curve = _resume(checkpoint, key, states, device)
+    curve = resume(checkpoint, key, states, device)
     epochs = range(len(curve), recipe.epochs)
     for epoch in tqdm(epochs, progress_label, recipe.epochs, initial=len(curve), disable=not epochs):
         torch.manual_seed(1_000 * seed + epoch)
@@ -520,7 +539,7 @@ def train_network(
         if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
             row |= _whole_accuracies(average, pictures, split)
         curve.append(row)
-        _save_checkpoint(checkpoint, key, states, curve)
+        save_checkpoint(checkpoint, key, states, curve)
     network.load_state_dict(average.state_dict())
     return pd.DataFrame(curve)
 
@@ -539,31 +558,12 @@ def _optimiser(
 
 
 def _whole_accuracies(network: nn.Module, pictures: Pictures, split: Split) -> dict[str, float]:
-    """Accuracies on whole unchanged pictures, train and validation; none where nothing is held out."""
-    parts = {"train": split.train, "validation": split.validation} if len(split.validation) else {}
+    """Accuracies on whole unchanged pictures, train (a sample) and validation; none where nothing is held out."""
+    sample = split.train[:: max(1, len(split.train) // TRAIN_SAMPLE)]
+    parts = {"train": sample, "validation": split.validation} if len(split.validation) else {}
     return {
         name: accuracy(predict(network, pictures.matrices[rows]), pictures.labels[rows]) for name, rows in parts.items()
     }
-
-
-def _save_checkpoint(path: Path | None, key: str, states: dict, curve: list[dict]) -> None:
-    if path is not None:
-        with replacing(path) as temporary:
-            parts = {name: part.state_dict() for name, part in states.items()}
-            torch.save({"key": key, "curve": curve, "states": parts}, temporary)
-
-
-def _resume(path: Path | None, key: str, states: dict, device: torch.device) -> list[dict]:
-    """Load the states from a checkpoint of the same key and return its curve; else an empty curve."""
-    try:
-        stored = {} if path is None else load_weights(path, device)
-    except InputError:  # missing or damaged: a new run makes it again
-        return []
-    if stored.get("key") != key:
-        return []
-    for name, part in states.items():
-        part.load_state_dict(stored["states"][name])
-    return stored["curve"]
 
 
 @torch.inference_mode()
@@ -729,23 +729,6 @@ CONTROLS = {  # by view: what is trained beside the network, to see what each pa
 # ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Blend:
-    """How views become one answer: the weight of each view's log-probabilities, and one temperature.
-
-    An answer less sure than `unsure_below` is called unsure.
-    """
-
-    weights: dict[str, float]
-    temperature: float = 1.0
-    unsure_below: float = 0.0
-
-    def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray:
-        """Compute calibrated probabilities, float (n, 10), from the views' logits, float (n, 10) each."""
-        logits = blend([views[view] for view in self.weights], list(self.weights.values()))
-        return softmax(logits / self.temperature, axis=1)
-
-
 @dataclass
 class GenreModel:
     """What was trained together, and how it becomes one answer.
@@ -846,24 +829,6 @@ def _from_tensors(kind: type, stored: dict | None) -> object:
     if kind is web_pictures.WebClassifier:
         plain["texture"] = _from_tensors(texture.TextureClassifier, stored["texture"])
     return kind(**plain)
-
-
-def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
-    """Read a file of weights as plain data; nothing in it can run.
-
-    Raises InputError for a missing, damaged or foreign file.
-    """
-    try:
-        stored = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise InputError(f"'{path}' does not exist: name a model.pt, or run notebook 03 to train one.") from error
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
-        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
-    if not isinstance(stored, dict):
-        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
-    return stored
 
 
 def load_model(path: str | Path = MODEL_PATH) -> GenreModel:

@@ -120,6 +120,23 @@ def blend(logits: Sequence[np.ndarray], weights: Sequence[float]) -> np.ndarray:
     return sum(weight * log_softmax(view, axis=1) for view, weight in zip(logits, weights, strict=True))
 
 
+@dataclass(frozen=True)
+class Blend:
+    """How views become one answer: the weight of each view's log-probabilities, and one temperature.
+
+    An answer less sure than `unsure_below` is called unsure.
+    """
+
+    weights: dict[str, float]
+    temperature: float = 1.0
+    unsure_below: float = 0.0
+
+    def probabilities(self, views: dict[str, np.ndarray]) -> np.ndarray:
+        """Compute calibrated probabilities, float (n, 10), from the views' logits, float (n, 10) each."""
+        logits = blend([views[view] for view in self.weights], list(self.weights.values()))
+        return softmax(logits / self.temperature, axis=1)
+
+
 def blend_runs(view: str, runs: Sequence[Run], weights: Sequence[float]) -> Run:
     """Combine the runs of several views on one split as one run of a new view."""
     logits = {part: blend([run.logits[part] for run in runs], weights) for part in runs[0].split.parts}

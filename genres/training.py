@@ -1,13 +1,14 @@
-"""How networks are trained: the recipe, what is done to a batch (crops, pitch shifts, masks, mixup), and the device."""
+"""How networks are trained: the recipe, augmentation of a batch, averaged weights, checkpoints and the device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from genres.common import GENRES
+from genres.common import GENRES, InputError, replacing
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Recipe:
     optimiser: str = "AdamW"
     learning_rate: float = 3e-3
     one_cycle: bool = True
-    weight_decay: float = 0.5
+    weight_decay: float = 0.2
     label_smoothing: float = 0.05
     crop_columns: int = 128  # 11.5 s
     pitch_bins: int = 3
@@ -39,7 +40,7 @@ class Recipe:
         return replace(self, epochs=epochs, evaluate_every=max(1, min(self.evaluate_every, epochs // 2)))
 
 
-CNN_RECIPE = Recipe(epochs=60)
+CNN_RECIPE = Recipe(epochs=45)
 REFERENCE_FIRST = Recipe(
     epochs=50,
     batch_size=80,
@@ -109,6 +110,45 @@ def update_average(average: nn.Module, network: nn.Module, step: int, averaging:
             mean.lerp_(current, share)
         else:
             mean.copy_(current)
+
+
+def save_checkpoint(path: Path | None, key: str, states: dict, curve: list[dict]) -> None:
+    """Write the states of network, average, optimiser and schedule, and the curve, under a key, if there is a path."""
+    if path is not None:
+        with replacing(path) as temporary:
+            parts = {name: part.state_dict() for name, part in states.items()}
+            torch.save({"key": key, "curve": curve, "states": parts}, temporary)
+
+
+def resume(path: Path | None, key: str, states: dict, device: torch.device) -> list[dict]:
+    """Load the states from a checkpoint of the same key and return its curve; else an empty curve."""
+    try:
+        stored = {} if path is None else load_weights(path, device)
+    except InputError:  # missing or damaged: a new run makes it again
+        return []
+    if stored.get("key") != key:
+        return []
+    for name, part in states.items():
+        part.load_state_dict(stored["states"][name])
+    return stored["curve"]
+
+
+def load_weights(path: str | Path, device: torch.device | str = "cpu") -> dict:
+    """Read a file of weights as plain data; nothing in it can run.
+
+    Raises InputError for a missing, damaged or foreign file.
+    """
+    try:
+        stored = torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError as error:
+        raise InputError(f"'{path}' does not exist: name a model.pt, or run notebook 03 to train one.") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged file can fail in the zip, pickle or torch layer
+        raise InputError(f"'{Path(path).name}' holds no weights that can be loaded: train again.") from error
+    if not isinstance(stored, dict):
+        raise InputError(f"'{Path(path).name}' was not written by this project: train again.")
+    return stored
 
 
 def pick_device() -> torch.device:
