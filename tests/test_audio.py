@@ -293,7 +293,7 @@ def test_what_ordinary_songs_are_read_as_does_not_change(tmp_path):
     songs = [*find_songs(tmp_path), *(find_songs(SHARED / "full_songs") if (SHARED / "full_songs").is_dir() else [])]
     for song in songs:
         *words, levels = _summary(song)
-        assert words == ORDINARY[song.path.name][:3], song.path.name
+        assert tuple(words) == ORDINARY[song.path.name][:3], song.path.name
         assert np.abs(np.subtract(levels, ORDINARY[song.path.name][3])).max() <= 2, (song.path.name, levels)
 
 
