@@ -125,11 +125,6 @@ def digest(*parts: object) -> str:
     total = hashlib.sha256()
     for piece in _pieces(parts):
         total.update(piece if isinstance(piece, np.ndarray) else f"{piece}\n".encode("utf-8", "surrogatepass"))
-    """Return 16 hexadecimal digits that change whenever an array, or the text of anything else, changes."""
-    total = hashlib.sha256()
-    for part in parts:
-        text = f"{part}\n".encode("utf-8", "surrogatepass")
-        total.update(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else text)
     return total.hexdigest()[:16]
 
 
