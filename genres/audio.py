@@ -41,7 +41,6 @@ MISSING_SHARE = 0.05  # of what a file should hold: by so much a claim may diffe
 BLOCK_SAMPLES = 60 * 44_100  # of each channel, decoded at once: an hour in 5.1 would fill the memory
 MOST_FAULTS = 1000  # between the packets of a file
 MOST_TRACKS = 8  # of a film that are tried
-MOST_CHUNKS = 100  # of a WAV file before its samples
 RAW_STREAMS = {"mp3", "aac", "ac3", "eac3", "dts"}  # frames without a container; FFmpeg guesses how long they last
 PROTECTED = {"drms", "enca", "aavd"}  # Apple's FairPlay, MPEG's common encryption, Audible
 MISREAD = {("wav", "g726"), ("wav", "amrnb"), ("au", "g726le")}  # container and codec that FFmpeg takes for another's
@@ -89,18 +88,25 @@ def read_sound(path: str | Path) -> Sound:
     """
     refuse_address(path)
     path = absolute(path)
-    with _open(path) as file:
-        decoded = _decode(path.name, file)
+    if reason := why_unreadable(path):
+        raise InputError(f"'{path.name}' {reason}")
+    if path.is_dir():
+        raise InputError(f"'{path.name}' is a folder, not a sound file: give the file inside it.")
+    try:
+        # A pipe that the shell hands over can be read once.
+        with path.open("rb") if path.is_file() else io.BytesIO(path.read_bytes()) as file:
+            decoded = _decode(path.name, file)
+    except OSError as error:
+        raise InputError(f"'{path.name}' cannot be read ({error.strerror}): copy it again.") from error
+    if not decoded.samples and decoded.slow_rate:
+        slow = f"has only {decoded.slow_rate} samples a second"
+        raise InputError(f"'{path.name}' {slow}: export it again with 22 050 or more.")
     if not decoded.samples:
-        if decoded.slow_rate:
-            raise InputError(
-                f"'{path.name}' has only {decoded.slow_rate} samples a second: export it again with 22 050 or more."
-            )
         reason = REFUSALS.get(path.suffix.lower(), "cannot be read as sound: convert it to wav, mp3, flac, ogg or m4a")
         raise InputError(f"'{path.name}' {reason}.")
     if decoded.seconds < SHORTEST_SECONDS:
         raise InputError(f"'{path.name}' has only {decoded.seconds:.1f} s of sound: give at least 3 seconds.")
-    if decoded.silent:
+    if decoded.spread < 2 * SILENCE:
         raise InputError(f"'{path.name}' is silent from start to end: choose a file with sound in it.")
     title, artist, album_artist = (
         html.unescape(decoded.tags.get(name, "")).strip() for name in ("title", "artist", "album_artist")
@@ -114,24 +120,8 @@ def read_sound(path: str | Path) -> Sound:
 def refuse_address(path: str | Path) -> None:
     """Raise InputError for a web address where a file is wanted; a Path of one has lost a slash."""
     address = re.match(r"\s*(?!file:)([a-z][a-z0-9+.-]+://|(https?|ftps?):/)", str(path), re.IGNORECASE)
-    if address and why_unreadable(Path(path)):  # a folder may be called "http:"
+    if address and why_unreadable(absolute(path)):  # a folder may be called "http:"
         raise InputError(f"'{path}' is a web address: download it first, then give the name of the file.")
-
-
-def _open(path: Path) -> BinaryIO:
-    """Open a file to read in it to and fro; InputError where it is missing, empty, a folder, or may not be read."""
-    if reason := why_unreadable(path):
-        raise InputError(f"'{path.name}' {reason}")
-    if path.is_dir():
-        raise InputError(f"'{path.name}' is a folder, not a sound file: give the file inside it.")
-    try:
-        file = path.open("rb") if path.is_file() else io.BytesIO(path.read_bytes())  # what the shell hands over
-        if not file.read(1):
-            file.close()
-            raise InputError(f"'{path.name}' is empty (0 bytes): copy or download it again.")
-    except OSError as error:
-        raise InputError(f"'{path.name}' cannot be opened ({error.strerror}): check that you may read it.") from error
-    return file
 
 
 @dataclass
@@ -159,14 +149,13 @@ class _Decoded:
         return len(self.samples) / 4 / SAMPLE_RATE
 
     @property
-    def silent(self) -> bool:
-        """Whether there is nothing to hear in it."""
-        return self.spread < 2 * SILENCE
+    def is_song(self) -> bool:
+        """Whether it is long enough, and not silent."""
+        return self.seconds >= SHORTEST_SECONDS and self.spread >= 2 * SILENCE
 
-    @property
-    def rank(self) -> tuple:
-        """What makes one way of decoding better than another."""
-        return not self.silent, self.seconds, self.slow_rate
+    def better(self, other: _Decoded) -> _Decoded:
+        """Return the one of two ways of decoding that gave more to hear."""
+        return max(self, other, key=lambda one: (one.is_song, one.seconds, one.slow_rate))
 
     def add(self, block: np.ndarray, rate: int) -> None:
         """Add a block, float32 (channels, n). Raises InputError for one that is no sound, or where it is too much."""
@@ -191,8 +180,7 @@ class _Decoded:
             self.samples += self.resampler.resample_chunk(np.empty(0, np.float32), last=True).data
             end = self.first + 4 * math.ceil(self.taken * (SAMPLE_RATE / self.rate))
             self.samples += bytes(max(0, end - len(self.samples)))
-            del self.samples[end:]
-            self.rate, self.taken, self.first = 0, 0, end
+            self.rate, self.taken, self.first = 0, 0, len(self.samples)
 
 
 def _refuse_too_long(name: str, seconds: float) -> None:
@@ -202,31 +190,16 @@ def _refuse_too_long(name: str, seconds: float) -> None:
 
 def _decode(name: str, file: BinaryIO) -> _Decoded:
     """Decode an open file by the first way that gives a song, else by the one that gives most."""
-    tag = _id3_bytes(file)
-    behind = _Behind(file, tag)
-    ways = [(_decode_with_ffmpeg, file), (_decode_with_soundfile, behind)]
-    if _read_wav_header(behind).misread:
-        ways.reverse()
-    elif tag:  # which FFmpeg skips in front of some kinds only
-        ways.insert(1, (_decode_with_ffmpeg, behind))
+    if not file.read(1):
+        raise InputError(f"'{name}' is empty (0 bytes): copy or download it again.")
     best = _Decoded(name)
-    for decode, part in ways:
-        if best.seconds < SHORTEST_SECONDS:
-            best = max(best, decode(name, part), key=lambda decoded: decoded.rank)
+    for tag in dict.fromkeys((0, _id3_bytes(file))):  # FFmpeg skips a tag in front of some kinds only
+        file.seek(tag)
+        part = io.BytesIO(file.read()) if tag and not best.is_song else file
+        ways = [_decode_with_ffmpeg, _decode_with_soundfile]
+        for decode in reversed(ways) if _read_wav_header(part).misread else ways:
+            best = best if best.is_song else best.better(decode(name, part))
     return best
-
-
-class _Behind:
-    """What lies behind the first bytes of an open file, as a file."""
-
-    def __init__(self, file: BinaryIO, start: int):
-        self.file, self.start, self.read = file, start, file.read
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self.file.seek(offset + (0 if whence else self.start), whence) - self.start
-
-    def tell(self) -> int:
-        return self.file.tell() - self.start
 
 
 def _id3_bytes(file: BinaryIO) -> int:
@@ -242,9 +215,9 @@ def _decode_with_ffmpeg(name: str, file: BinaryIO) -> _Decoded:
 
     Raises InputError for a file that is copy-protected, holds no sound track, or lasts longer than two hours.
     """
-    best = _Decoded(name)
+    best, track, tracks = _Decoded(name), 0, 1
     options = {"protocol_whitelist": "none", "ignore_length": str(int(_read_wav_header(file).goes_on))}
-    for track in range(MOST_TRACKS):
+    while track < tracks and not best.is_song:
         decoded = _Decoded(name)
         file.seek(0)
         try:
@@ -254,16 +227,13 @@ def _decode_with_ffmpeg(name: str, file: BinaryIO) -> _Decoded:
                     raise InputError(f"'{name}' holds no sound track: choose a file with sound in it.")
                 default = av.stream.Disposition.default
                 streams = sorted(container.streams.audio, key=lambda stream: not stream.disposition & default)
-                if track == len(streams):
-                    break
+                tracks = min(MOST_TRACKS, len(streams))
                 _decode_stream(container, streams[track], file, decoded)
         except InputError:
             raise
         except (av.error.FFmpegError, OSError, ValueError):
             decoded.finish()  # what was decoded before the fault is still good
-        best = max(best, decoded, key=lambda decoded: decoded.rank)
-        if best.seconds >= SHORTEST_SECONDS and not best.silent:
-            break
+        best, track = best.better(decoded), track + 1
     return best
 
 
@@ -274,7 +244,7 @@ def _decode_with_soundfile(name: str, file: BinaryIO) -> _Decoded:
     """
     decoded = _Decoded(name)
     file.seek(0)
-    if file.read(1) == b"\xff":
+    if (head := file.read(3)) == b"ID3" or head[:1] == b"\xff":
         return decoded  # an MP3 that FFmpeg refused; libmpg123 would print what it thinks of it
     file.seek(0)
     try:
@@ -306,7 +276,7 @@ def _read_wav_header(file: BinaryIO) -> _WavHeader:
     if head[:4] not in (b"RIFF", b"RIFX") or head[8:] != b"WAVE":
         return _WavHeader()
     form, at = b"", 12
-    for _ in range(MOST_CHUNKS):
+    for _ in range(100):  # chunks before the samples
         file.seek(at)
         kind, length = struct.unpack("<4sI", file.read(8).ljust(8, b"\0"))
         if kind == b"data":
@@ -332,7 +302,7 @@ def _decode_stream(
     if (codec := stream.codec_context) is None or (container.format.name, codec.name) in MISREAD:
         return
     if codec.codec_tag in PROTECTED:
-        raise InputError(f"'{decoded.name}' is copy-protected and cannot be converted: take a copy without protection.")
+        raise InputError(f"'{decoded.name}' {REFUSALS['.m4p']}.")
     films = any(not other.disposition & av.stream.Disposition.attached_pic for other in container.streams.video)
     decoded.claimed = float((stream.duration or 0) * (stream.time_base or 0))
     if not decoded.claimed and not films:
@@ -354,6 +324,8 @@ def _decode_stream(
         decoded.claimed = max(_xing_seconds(file, packets), faulty)
     elif container.size < wav_bytes < ENDLESS_WAV:  # cut off: FFmpeg goes by what is left
         decoded.claimed = decoded.seconds * wav_bytes / container.size
+    elif not wav_bytes and codec.name.startswith("pcm_") and decoded.seconds < 2 * decoded.claimed:
+        del decoded.samples[4 * math.ceil(decoded.claimed * SAMPLE_RATE) :]  # a picture behind them, heard as samples
 
 
 class _Packet(NamedTuple):

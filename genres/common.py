@@ -56,6 +56,14 @@ def absolute(folder: str | Path) -> Path:
     return Path(os.path.abspath(os.path.expanduser(text)))  # noqa: PTH100, PTH111 (Path's own fail for "~a.mp3")
 
 
+def relative_path(path: str | Path, folder: str | Path = ".") -> str:
+    """Return a path as seen from a folder; on another drive of Windows, which has no such path, the absolute one."""
+    try:
+        return os.path.relpath(path, folder)
+    except ValueError:
+        return str(path)
+
+
 def why_unreadable(path: Path) -> str:
     """Return what keeps a file or folder from being read, as the end of a sentence that names it; "" for nothing.
 
@@ -63,15 +71,17 @@ def why_unreadable(path: Path) -> str:
     """
     try:
         mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            os.scandir(f"{path}/.").close()  # it must be entered, too
+        elif stat.S_ISREG(mode):
+            path.open("rb").close()
+        elif path.parent.name != "fd":
+            return "is a pipe or a device: give a file."
     except (FileNotFoundError, NotADirectoryError):
         return "does not exist: check the name and the folder."
     except (OSError, ValueError) as error:  # ValueError: a zero byte in the name
         reason = getattr(error, "strerror", None) or "no such name"
-        return f"cannot be opened ({reason}): check the name and that you may read it."
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode) or path.parent.name == "fd"):
-        return "is a pipe or a device: give a file."
-    if not os.access(path, os.R_OK | (os.X_OK if stat.S_ISDIR(mode) else 0)):
-        return "cannot be read: change its permissions."
+        return f"cannot be read ({reason}): check the name and that you may read it."
     return ""
 
 
@@ -154,12 +164,12 @@ def code_parts(function: Callable) -> Iterator[object]:
 
     It is bytecode without comments, docstrings and line numbers: only what can change an answer counts.
     """
-    waiting, met = [function], set()
+    waiting, met = [function], {}
     for item in waiting:  # grows on the way
         item = inspect.unwrap(getattr(item, "__func__", item))
         if id(item) in met or not _is_of_project(item):
             continue
-        met.add(id(item))
+        met[id(item)] = item  # held, so that no other object gets its id
         if isinstance(item, type):
             yield item.__qualname__
             waiting += item.__mro__[1:]

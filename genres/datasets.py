@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -296,7 +297,7 @@ def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
 
 def twin_groups(matrices: np.ndarray) -> np.ndarray:
     """Number the pictures, int (n,), so that two have the same number if and only if they are identical."""
-    return np.unique([digest(matrix) for matrix in matrices], return_inverse=True)[1]
+    return np.unique([hashlib.sha256(matrix).hexdigest() for matrix in matrices], return_inverse=True)[1]
 
 
 def twin_table(table: pd.DataFrame, matrices: np.ndarray) -> pd.DataFrame:

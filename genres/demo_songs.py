@@ -53,7 +53,7 @@ with (ROOT / "genres" / "demo_band.toml").open("rb") as file:
 GROOVES, BASS_LINES, COMPING = (VOCABULARY[name] for name in ("grooves", "bass_lines", "comping"))
 MELODIES, SCALES, FORMS = (VOCABULARY[name] for name in ("melodies", "scales", "forms"))
 DRUM_KEYS, KITS, QUALITIES = (VOCABULARY[name] for name in ("drum_keys", "kits", "qualities"))
-SOUNDS, STYLES, NEIGHBOURS = (VOCABULARY[name] for name in ("sounds", "styles", "neighbours"))
+SOUNDS, STYLES, NEIGHBOURS, NAMES = (VOCABULARY[name] for name in ("sounds", "styles", "neighbours", "names"))
 LOUDNESS = {"X": 118, "x": 92, "o": 52}  # velocities: accent, stroke, ghost
 DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 
@@ -447,16 +447,6 @@ LEAST_BANDS = 3  # per genre, so that three folds by artist have each genre in t
 SONG_SEEDS = 1_000_000  # song seeds start here, far from those of the clips: no song is by a band that plays a clip
 FORMATS = ("mp3", "ogg", "flac", "wav")
 WAVES_PER_GENRE = 5
-TITLE_WORDS = (
-    "Amber, Borrowed, Crooked, Distant, Early, Empty, Golden, Hidden, Hollow, Late, Little, Lost, Northern, Open, "
-    "Paper, Quiet, Second, Slow, Winding, Yellow",
-    "Avenue, Bridge, Candle, Corner, Garden, Harbour, Hour, Island, Letter, Morning, Orchard, Platform, River, Room, "
-    "Season, Station, Summer, Window",
-)
-BAND_WORDS = (
-    "Black, Brass, Broken, Coastal, Copper, Crimson, Eastern, Electric, Flying, Granite, Silver, Velvet",
-    "Anchors, Foxes, Herons, Kites, Lanterns, Millers, Pilots, Rivals, Sparrows, Strangers, Tailors, Wolves",
-)
 
 
 def make_demo_set(
@@ -482,13 +472,8 @@ def make_demo_set(
     if clips_per_genre < 1 or songs_per_genre < 1 or not 0 < song_seconds[0] <= song_seconds[1]:
         raise InputError("The demo set needs at least one clip and one song per genre, and songs of some length.")
     folder = Path(folder)
-    stamp = {
-        "version": VERSION,
-        "seed": seed,
-        "clips_per_genre": clips_per_genre,
-        "songs_per_genre": songs_per_genre,
-        "song_seconds": list(song_seconds),
-    }
+    stamp = {"version": VERSION, "seed": seed, "song_seconds": list(song_seconds)}
+    stamp |= {"clips_per_genre": clips_per_genre, "songs_per_genre": songs_per_genre}
     stamp_file, stamp_text = folder / "demo.json", json.dumps(stamp, indent=2).encode() + b"\n"
     if stamp_file.is_file() and stamp_file.read_bytes() == stamp_text:  # before the lock: the folder may be read-only
         return stamp
@@ -512,6 +497,7 @@ def make_demo_set(
 def make_parts(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame, progress: bool) -> None:
     """Make the parts of a planned set; one job per genre, as each process records its own instruments."""
     compile_librosa()
+    (workshop / "songs").mkdir()
     genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)
     joblib.Parallel(n_jobs=-1, pre_dispatch="n_jobs")(
         joblib.delayed(make_genre)(workshop, clips[clips["genre"] == genre], songs[songs["genre"] == genre])
@@ -523,19 +509,19 @@ def make_parts(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame, progres
 
 def make_genre(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame) -> None:
     """Make all of one genre: the pictures of its clips, the WAV files of the first few, and its whole songs."""
-    (workshop / "songs").mkdir(parents=True, exist_ok=True)
+    genre = clips["genre"].iloc[0]
+    images, waves = workshop / "Data" / "images_original" / genre, workshop / "Data" / "genres_original" / genre
+    images.mkdir(parents=True)
+    waves.mkdir(parents=True)
     for number, clip in enumerate(clips.itertuples()):
-        samples = song(clip.genre, clip.seed, CLIP_SECONDS, clip.tune)
-        picture = workshop / "Data" / "images_original" / clip.genre / clip.image
-        wave = workshop / "Data" / "genres_original" / clip.genre / f"{clip.genre}.{number:05d}.wav"
-        for path in (picture, wave):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        samples = song(genre, clip.seed, CLIP_SECONDS, clip.tune)
         if number < WAVES_PER_GENRE:
+            wave = waves / f"{genre}.{number:05d}.wav"
             write_audio(wave, samples)
             samples = load_audio(wave)  # 16 bits are a little coarser, and picture and sound must agree
-        matrix_to_picture(audio_to_matrix(samples)).save(picture)
+        matrix_to_picture(audio_to_matrix(samples)).save(images / clip.image)
     for row in songs.itertuples():
-        write_audio(workshop / "songs" / row.file, song(row.genre, row.seed, row.seconds))
+        write_audio(workshop / "songs" / row.file, song(genre, row.seed, row.seconds))
 
 
 def plan_set(
@@ -551,9 +537,9 @@ def plan_set(
     bands = max(min(LEAST_BANDS, clips_per_genre), -(-clips_per_genre // TUNES_PER_BAND))
     clips = pd.DataFrame({"genre": np.repeat(GENRES, clips_per_genre)})
     songs = pd.DataFrame({"genre": rng.permutation(np.repeat(GENRES, songs_per_genre))})
-    titles = invent_names(TITLE_WORDS, len(songs) + len(clips), rng)
+    titles = invent_names(NAMES["titles"], len(songs) + len(clips), rng)
     songs["title"], clips["title"] = titles[: len(songs)], titles[len(songs) :]
-    artists = np.reshape(invent_names(BAND_WORDS, bands * len(GENRES), rng), (len(GENRES), bands))
+    artists = np.reshape(invent_names(NAMES["bands"], bands * len(GENRES), rng), (len(GENRES), bands))
     clips["artist"] = [f"The {name}" for name in artists[clips.index // clips_per_genre, numbers % bands]]
     clips["image"] = [f"{genre}{number:05d}.png" for genre, number in zip(clips["genre"], numbers, strict=True)]
     clips["seed"], clips["tune"] = 1000 * seed + numbers % bands, numbers // bands
@@ -564,7 +550,7 @@ def plan_set(
     return clips, songs
 
 
-def invent_names(words: tuple[str, str], count: int, rng: np.random.Generator) -> list[str]:
+def invent_names(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
     """Invent names of two words each, no two the same: where the words do not suffice, a number follows."""
     first, second = (text.split(", ") for text in words)
     pairs = rng.permutation([f"{a} {b}" for a in first for b in second])

@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 import torch
 from scipy.spatial.distance import cdist
-from sklearn.covariance import empirical_covariance, shrunk_covariance
+from sklearn.covariance import shrunk_covariance
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
@@ -246,17 +246,19 @@ def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.
     return np.stack(rows)
 
 
-def read_clip_features(paths: Sequence[Path]) -> np.ndarray:
+def read_clip_features(paths: Sequence[Path | None]) -> np.ndarray:
     """Compute what the head sees of sound files on all cores, with a progress bar: float32 (n, 803).
 
-    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. A file that cannot be read has
-    NaN.
+    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. None, or a file that cannot be
+    read, has NaN.
     """
 
-    def clip_features(path: Path) -> np.ndarray:
+    def clip_features(path: Path | None) -> np.ndarray:
         try:
-            samples = middle_clip(load_audio(path))
+            samples = np.empty(0) if path is None else middle_clip(load_audio(path))
         except InputError:
+            samples = np.empty(0)
+        if not len(samples):
             return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
         return listen(samples).features
 
@@ -325,9 +327,11 @@ def fit_head(features: np.ndarray, labels: np.ndarray, genres: int = len(GENRES)
     Source: Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004, for the shrinkage.
     """
     mean, scale, varying = _deviations(features)
-    rows, present = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying], np.unique(labels)
-    means = np.stack([rows[labels == genre].mean(axis=0) for genre in present])
-    within = np.mean([empirical_covariance(rows[labels == genre]) for genre in present], axis=0)
+    rows = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying]
+    present, genre, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    means = np.stack([rows[genre == number].mean(axis=0) for number in range(len(present))])
+    centred = (rows - means[genre]) / np.sqrt(counts[genre] * len(present))[:, None]  # each genre counts the same
+    within = centred.T @ centred
     within = shrunk_covariance(within, SHRINKAGE) if within.any() else np.eye(len(within))
     coefficients = np.linalg.solve(within, means.T)
     intercept = -(means.T * coefficients).sum(axis=0) / 2

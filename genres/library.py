@@ -1,87 +1,272 @@
-"""A whole library of songs: a table that grows row by row, and goes on where a former run stopped."""
+"""Own songs, four or thousands: a table that grows row by row and goes on where a former run stopped, and playlists."""
 
 from __future__ import annotations
 
 import csv
 import io
-import sys
-from collections.abc import Callable, Iterable, Sequence
-from functools import cache
+import os
+import unicodedata
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from pathlib import Path
 
+import filelock
 import joblib
 import numpy as np
 import pandas as pd
 import torch
-from tqdm.auto import tqdm
+from joblib.externals.loky.process_executor import BrokenProcessPool
+from tqdm import tqdm
 
-from genres.common import InputError, locked, replacing
-from genres.song_files import Song
-from genres.songs import Model, SongResult, classify_songs, score_sentence, song_row
+from genres.common import GENRES, InputError, digest, relative_path, replacing
+from genres.fingerprints import FINGERPRINT_PATH, Fingerprints, read_fingerprints
+from genres.song_files import PICTURE_SUFFIXES, Song
+from genres.song_page import full_title, guesses, one_line, song_panel, write_page
+from genres.songs import KINDS, Model, SongResult, classify_songs, score_sentence, song_row
 
 COLUMNS = (
-    "file", "size", "modified", "song", "kind", "label", "answer", "right", "confidence", "top three", "views",
-    "windows", "note",
+    "file", "title", "artist", "label", "answer", "sure", "confidence", "second guess", "right", "own CNN", "top three",
+    "views", "windows", "note", "kind", "size", "modified", "model", "key",
 )  # fmt: skip
+PLAYLISTS = (*GENRES, "unsure")
+THREADS_BELOW = 20  # songs; for fewer, processes take longer to start than they save
+WIDTHS = {"song": 30, "label": 9, "answer": 37, "own CNN": 13}  # of the printed table, 100 letters with its gaps
 
 
-def library_row(result: SongResult) -> dict:
-    """Give a song's row of songs.csv: its file with size and time of change, and what `songs.song_row` says."""
+@dataclass(frozen=True)
+class Models:
+    """The model that answers, as files, so that each process reads it once.
+
+    load: reads a model from a path, `utils.load_model`. path: the model.pt; the fingerprints beside it go with it.
+    cnn_path: the model whose CNN stands beside the answers, or None for the same.
+    """
+
+    load: Callable[[Path], Model]
+    path: Path
+    cnn_path: Path | None = None
+
+    @property
+    def prints_path(self) -> Path:
+        """The fingerprints of the clips that the model was trained on; the shipped ones where it has none."""
+        beside = self.path.with_name("fingerprints.npz")
+        return beside if beside.is_file() else FINGERPRINT_PATH
+
+    @property
+    def sentence(self) -> str:
+        """What answers, in words."""
+        shipped = self.path.parent == FINGERPRINT_PATH.parent
+        name = "the shipped model" if shipped else f"'{relative_path(self.path)}'"
+        cnn = f"that of '{relative_path(self.cnn_path)}'" if self.cnn_path else "the network inside that model"
+        return f"Answered by {name}; own CNN is {cnn}."
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all files that an answer depends on."""
+        return digest(*(path and path.read_bytes() for path in (self.path, self.cnn_path, self.prints_path)))
+
+
+@cache
+def _loaded(models: Models) -> tuple[Model, Model | None, Fingerprints]:
+    torch.set_num_threads(1)  # one song per core
+    cnn = models.load(models.cnn_path) if models.cnn_path else None
+    return models.load(models.path), cnn, read_fingerprints(models.prints_path)
+
+
+def cnn_probabilities(result: SongResult, cnn: Model | None) -> np.ndarray | None:
+    """Return what a model's CNN answers, mean over the windows, float (10,); None for what it cannot be asked.
+
+    Without a model it is the CNN of the model that gave the result.
+    """
+    if cnn is not None and result.matrices is not None:
+        result = replace(result, answer=cnn.answer(result.matrices))
+    return result.of_view("cnn") if "cnn" in result.views else None
+
+
+def library_row(result: SongResult, cnn: np.ndarray | None = None) -> dict:
+    """Return a song's row of songs.csv without its key; cnn: what `cnn_probabilities` gives."""
     size, modified = _stamp(result.song.path)
-    return {"file": str(result.song.path), "size": size, "modified": modified, **song_row(result)}
+    row = song_row(result) | {
+        "file": str(result.song.path),
+        "title": result.song.title,
+        "artist": result.song.artist,
+        "answer": result.genre or "",
+        "sure": {True: "yes", False: "no"}[result.sure] if result.genre else "",
+        "second guess": result.ranking[1] if result.genre else "",
+        "own CNN": "" if cnn is None else f"{GENRES[cnn.argmax()]} {cnn.max():.0%}",
+        "size": size,
+        "modified": modified,
+    }
+    return {name: one_line(row[name]) for name in COLUMNS if name in row}
 
 
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
-    """Write songs.csv for results that are all there."""
-    with replacing(path) as temporary:
-        pd.DataFrame([library_row(result) for result in results], columns=COLUMNS).to_csv(temporary, index=False)
+    """Write songs.csv for results that are all there.
+
+    Raises InputError where a table of the user's own is in the way.
+    """
+    read_rows(path)
+    _write_table(pd.DataFrame([library_row(result) for result in results], columns=COLUMNS), path)
+
+
+def _write_table(table: pd.DataFrame, path: Path) -> None:
+    with replacing(path) as temporary:  # Excel takes a file for UTF-8 only by the mark that utf-8-sig puts in front
+        table.to_csv(temporary, index=False, encoding="utf-8-sig", lineterminator="\n")
 
 
 def read_rows(path: Path) -> pd.DataFrame:
     """Read songs.csv, text in every cell; a last line that a killed run left unfinished is left out.
 
-    Raises InputError where the file is another table.
+    A table of an older version counts as empty. Raises InputError where the file is another table.
     """
     whole = path.read_bytes() if path.is_file() else b""
-    text = whole[: whole.rfind(b"\n") + 1].decode("utf-8", "replace")
-    if not text:
+    text = whole[: whole.rfind(b"\n") + 1].decode("utf-8-sig", "replace")
+    if not whole:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        if tuple(table.columns) != COLUMNS:
+        if not {"file", "answer", "top three", "modified"} <= {*table.columns}:
             raise ValueError("other columns")
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"'{path}' is not a table of this project: name another folder with --output.") from error
-    return table
+    return table if tuple(table.columns) == COLUMNS else table[:0].reindex(columns=COLUMNS)
 
 
-def classify_library(songs: Sequence[Song], path: Path, load_model: Callable[[], Model]) -> None:
-    """Classify songs, on all cores, and write a row of songs.csv for each as it comes.
+@contextmanager
+def _sole_run(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock, and say so where another run has to end first.
 
-    What the table has already is not read again, unless its file has changed. A song that cannot be used gets a row
-    that says why. joblib runs the work: `with joblib.parallel_config(...)` around the call picks another backend.
-    load_model is called once in each process.
+    Raises InputError where the folder cannot be written, or holds files of the user's own under names that are used.
     """
-    with locked(path.parent):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(folder / ".lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            print(f"Waiting for another run in '{folder}' to end.", flush=True)
+            lock.acquire()
+    except OSError as error:
+        raise InputError(f"'{folder}' cannot be written ({error.strerror}): choose another folder.") from error
+    try:
+        names = ["songs.html", *(f"{name}.m3u8" for name in PLAYLISTS)]
+        taken = [name for name in names if (folder / name).exists() and not (folder / "songs.csv").exists()]
+        if taken:
+            raise InputError(f"'{folder / taken[0]}' would be overwritten: name another folder with --output.")
+        yield
+    finally:
+        lock.release()
+
+
+def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: int = 0) -> pd.DataFrame:
+    """Classify songs, on all cores, write a row of songs.csv for each as it comes, and return their rows in order.
+
+    A row that the table has already is kept if it is of the same file, label and title, and of the same model; rows of
+    another model go. A song that cannot be used gets a row that says why. joblib runs the work: `with
+    joblib.parallel_config(...)` around the call picks another backend. The playlists beside songs.csv are written at
+    the end, and for the first `shown` songs the panels of songs.html.
+
+    Raises InputError where a table of the user's own is in the way, or the system ended a worker.
+    """
+    with _sole_run(path.parent):
         table = read_rows(path)
-        known = {row["file"]: (row["size"], row["modified"]) for row in table.to_dict("records")}
-        stamps = {str(song.path): _stamp(song.path) for song in songs}
-        unchanged = [stamps.get(file, known[file]) == known[file] for file in table["file"]]
-        table = table[np.array(unchanged, bool)]
-        with replacing(path) as temporary:
-            table.to_csv(temporary, index=False)
-        left = [song for song in songs if stamps[str(song.path)] != known.get(str(song.path))]
-        print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already")
-        with joblib.Parallel(n_jobs=-1, return_as="generator_unordered") as parallel:
-            rows = parallel(joblib.delayed(_row)(song, load_model) for song in left)
-            _append(path, tqdm(rows, total=len(left), unit="song"))
+        table = table[table["model"] == models.digest]
+        keys = _keys(songs, models)
+        panels = [path.parent / "panels" / f"{key}.html" for key in keys[:shown]]
+        files, known = {one_line(song.path) for song in songs}, set(table["key"])
+        table = table[table["key"].isin(keys) | ~table["file"].isin(files)]
+        _write_table(table, path)
+        left = [at for at, key in enumerate(keys) if key not in known or (at < shown and not panels[at].is_file())]
+        table = table[~table["key"].isin([keys[at] for at in left])]
+        print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already", flush=True)
+        if left:
+            _loaded(models)  # what is wrong with the model is said before a worker starts
+            _append(path, _answers(songs, keys, left, models, panels), len(left))
+        table = read_rows(path).drop_duplicates("key", keep="last").sort_values("file")
+        _write_table(table, path)
+        write_playlists(table, path.parent)
+        for panel in set((path.parent / "panels").glob("*.html")) - set(panels):
+            panel.unlink()
+        table = table.set_index("key", drop=False).loc[keys].reset_index(drop=True)
+        if shown:
+            write_page(path.with_name("songs.html"), table, [*score_sentences(table), models.sentence], panels)
+        return table
 
 
-def _append(path: Path, rows: Iterable[dict]) -> None:
+def _keys(songs: Sequence[Song], models: Models) -> list[str]:
+    """Digest of all that each song's row depends on; the answers to pictures depend on the pictures beside them."""
+    stamps = [_stamp(song.path) for song in songs]
+    pictures = [(str(s.path), stamp) for s, stamp in zip(songs, stamps, strict=True) if _is_picture(s)]
+    return [
+        digest(repr(song), stamp, models.digest, repr(pictures) if _is_picture(song) else "")
+        for song, stamp in zip(songs, stamps, strict=True)
+    ]
+
+
+def _is_picture(song: Song) -> bool:
+    return song.path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _stamp(path: Path) -> tuple[str, str]:
+    """Size and time of change of a file as the table holds them."""
+    try:
+        found = path.stat()
+    except OSError:
+        return "0", "0"
+    return str(found.st_size), str(found.st_mtime_ns)
+
+
+def _answers(
+    songs: Sequence[Song], keys: Sequence[str], left: Sequence[int], models: Models, panels: Sequence[Path]
+) -> Iterator[dict]:
+    """Rows of the songs that are left, as they are ready; sound song by song, pictures together."""
+    pictures = [at for at in left if _is_picture(songs[at])]
+    jobs = [[at] for at in left if not _is_picture(songs[at])] + ([pictures] if pictures else [])
+    asked = ([(songs[at], keys[at], panels[at] if at < len(panels) else None) for at in job] for job in jobs)
+    prefer = "threads" if len(jobs) < THREADS_BELOW else "processes"
+    try:
+        with joblib.Parallel(n_jobs=-1, prefer=prefer, return_as="generator_unordered") as parallel:
+            for rows in parallel(joblib.delayed(_rows)(job, models) for job in asked):
+                yield from rows
+    except BrokenProcessPool as error:
+        raise InputError(
+            "A worker was ended by the system, probably for want of memory: free some, and call again to go on."
+        ) from error
+
+
+def _rows(job: Sequence[tuple[Song, str, Path | None]], models: Models) -> list[dict]:
+    """Classify songs in one worker: rows of songs.csv, and the panels of songs.html where a path is given."""
+    model, cnn, prints = _loaded(models)
+    results = classify_songs([song for song, _, _ in job], model, prints, progress=False)
+    rows = []
+    for result, (_, key, panel) in zip(results, job, strict=True):
+        cnn_answer = cnn_probabilities(result, cnn)
+        rows.append(library_row(result, cnn_answer) | {"model": models.digest, "key": key})
+        if panel:
+            with replacing(panel) as temporary:
+                html = song_panel(result, model, prints, cnn_answer if cnn else None)
+                temporary.write_text(html, encoding="utf-8")
+    return rows
+
+
+class _SongBar(tqdm):
+    """A progress bar in songs per minute."""
+
+    @property
+    def format_dict(self) -> dict:
+        """What the bar's text is made of."""
+        known = super().format_dict
+        done = known["n"] - known["initial"]
+        return known | {"per_minute": f"{60 * done / known['elapsed']:.0f}" if known["elapsed"] else "?"}
+
+
+def _append(path: Path, rows: Iterator[dict], count: int) -> None:
+    form = "{n_fmt} of {total_fmt} songs, {per_minute} a minute, {remaining} left"
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            for row in rows:
+            for row in _SongBar(rows, total=count, bar_format=form):
                 writer.writerow(row)
                 file.flush()
     except OSError as error:
@@ -90,32 +275,71 @@ def _append(path: Path, rows: Iterable[dict]) -> None:
         ) from error
 
 
-def _stamp(path: Path) -> tuple[str, str]:
-    """Size and time of change of a file as the table holds them."""
-    found = path.stat() if path.is_file() else None
-    return (str(found.st_size), str(found.st_mtime_ns)) if found else ("0", "0")
+def write_playlists(table: pd.DataFrame, folder: Path) -> None:
+    """Write a playlist <genre>.m3u8 of the sure answers of each genre, and unsure.m3u8 of the others.
+
+    Paths are relative to the folder where they can be. What is no sound, or has gone, is left out; a playlist without
+    songs is removed.
+    """
+    sound = table[(table["kind"] == "sound") & (table["answer"] != "")]
+    names = sound["answer"].where(sound["sure"] == "yes", "unsure")
+    for name in PLAYLISTS:
+        lines = ["#EXTM3U", f"#PLAYLIST:{name}"]
+        for row in sound[names == name].to_dict("records"):
+            if os.path.isfile(row["file"]):  # noqa: PTH113 (False for a name that is too long or was not UTF-8)
+                place = Path(relative_path(row["file"], folder)).as_posix()
+                lines += [f"#EXTINF:-1,{full_title(row)}", f"./{place}" if place.startswith("#") else place]
+        path = folder / f"{name}.m3u8"
+        if len(lines) > 2:
+            with replacing(path) as temporary:
+                temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        else:
+            path.unlink(missing_ok=True)
 
 
-@cache
-def _model(load_model: Callable[[], Model]) -> Model:
-    torch.set_num_threads(1)  # one song per core
-    return load_model()
+def score_rows(table: pd.DataFrame) -> dict:
+    """Count right and sure answers as `songs.score_songs` does, from rows of songs.csv."""
+    right, scored = table["right"] == "✓", table["right"].isin(["✓", "✗"])
+    sure = scored & (table["sure"] == "yes")
+    among = np.array([label in top for label, top in zip(table["label"], table["top three"], strict=True)], bool)
+    return {
+        "total": int(scored.sum()),
+        "correct": int(right.sum()),
+        "top_three": int((scored & among).sum()),
+        "answered": int(sure.sum()),
+        "answered_correct": int((sure & right).sum()),
+        "in_training": int(((table["label"] != "") & (table["answer"] != "") & ~scored).sum()),
+    }
 
 
-def _row(song: Song, load_model: Callable[[], Model]) -> dict:
-    return library_row(classify_songs([song], _model(load_model), progress=False)[0])
+def score_sentences(table: pd.DataFrame) -> list[str]:
+    """Return the score of each kind of input with its interval, in words: other classifiers answer pictures."""
+    kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
+    scores = {kind: score_rows(table[table["kind"] == kind]) for kind in kinds}
+    counted = [kind for kind in kinds if scores[kind]["total"]] or kinds[:1]
+    return [f"{KINDS[kind]}: " * (len(counted) > 1) + score_sentence(scores[kind]) for kind in counted]
 
 
-def summary(path: Path) -> str:
-    """Say what a songs.csv holds: a line per song, and the score of those with a label."""
-    table = read_rows(path)
-    shown = table[["song", "label", "answer", "right", "confidence", "note"]].copy()
-    shown["note"] = shown["note"].str.slice(0, 60)
-    right = table["right"].isin(["✓", "✗"])
-    score = {"total": int(right.sum()), "correct": int((table["right"] == "✓").sum())}
-    text = shown.to_string(index=False)
-    try:
-        text.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:  # an old console of Windows
-        text = text.replace("✓", "yes").replace("✗", "no").encode("ascii", "replace").decode()
-    return f"{text}\n\n{score_sentence(score)}"
+def summary(table: pd.DataFrame, most: int = 100) -> str:
+    """Return what a terminal shows of rows of songs.csv, below 100 letters wide: a line per song, counts, the score."""
+    lines = ["  ".join(["  ", *(_fit(name, width) for name, width in WIDTHS.items())]).rstrip()]
+    for row in table[:most].to_dict("records"):
+        cells = row | {"song": full_title(row), "answer": guesses(row)}
+        if row["answer"] and "in the training set" in row["note"]:
+            cells["answer"] += " (in the training set)"
+        lines.append("  ".join([f"{row['right']:2}", *(_fit(cells[n], w) for n, w in WIDTHS.items())]).rstrip())
+    if len(table) > most:
+        lines.append(f"... and {len(table) - most} more in songs.csv")
+    counts = table["answer"].where(table["sure"] == "yes", "unsure").where(table["answer"] != "", "no answer")
+    named = [f"{name} {count}" for name, count in counts.value_counts().items()]
+    return "\n".join([*lines, "", f"{len(table)} songs: {', '.join(named)}", *score_sentences(table)])
+
+
+def _fit(text: str, width: int) -> str:
+    """Text cut or filled to a width in a terminal, where a Chinese letter is two wide and an accent none."""
+    wide = [0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text]
+    if sum(wide) > width:
+        ends = np.cumsum(wide)
+        keep = int(np.searchsorted(ends, width - 1, side="right"))
+        text, wide = f"{text[:keep]}…", [*wide[:keep], 1]
+    return text + " " * (width - sum(wide))

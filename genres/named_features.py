@@ -213,8 +213,8 @@ def run_features(
         classifier = fit_without_warnings(make_classifier(view, seed), rows[split.train], labels[split.train])
         return lambda part: scores(classifier, rows[part]), None
 
-    inputs = (matrices, frames_of_matrices, _pool_frames, make_classifier)
-    return keep_run(folder, log, view, split, seed, SETTINGS[view], labels, fit, *inputs, *table.columns)
+    inputs = (features_of_matrices, matrices, list(table.columns))
+    return keep_run(folder, log, view, split, seed, SETTINGS[view], labels, fit, *inputs)
 
 
 def group_importance(

@@ -28,10 +28,10 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from genres.common import GENRES, SAMPLE_RATE, digest, replacing
-from genres.metrics import reliability_table
+from genres.metrics import reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
-from genres.songs import KINDS, SongResult, song_table
+from genres.songs import KINDS, SongResult, answer_rows
 from genres.spectrogram import CLIP_SECONDS, DB_PER_LEVEL, MEL_BINS, MEL_CENTRES, TOP_DB
 
 GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in a spectrogram
@@ -368,29 +368,80 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     return figure
 
 
-def plot_song(result: SongResult, heat: np.ndarray, title: str) -> Figure:
-    """Show why a song got its genre: its spectrogram, the genres' course under it, and what spoke for the answer.
+def plot_song(result: SongResult, near: pd.DataFrame, title: str) -> Figure:
+    """Show why a song got its genre: its spectrogram, the genres' course under it, and on the right what decides.
 
     The lower left shows the four most probable genres window by window, and the threshold below which an answer is
-    unsure. heat: Grad-CAM, float (128, 334), of the window that spoke most for the answer, which is drawn on the right.
+    unsure. On the right stands what each view says, and below how far the training clips are that are nearest, as
+    `songs.nearest_clips` gives them.
     """
-    figure, grid = _subplots(title, (12.5, 5.6), 2, 2, width_ratios=(1.7, 1))
-    (song, window), (course, profile) = grid
+    figure, ((song, views), (course, clips)) = _subplots(title, (12.5, 5.6), 2, 2, width_ratios=(1.7, 1))
     image = draw_spectrogram(song, result.overview, result.seconds, "the whole song")
+    figure.colorbar(image, ax=song, label="dB below the loudest")
     centres = result.starts + CLIP_SECONDS / 2
     for genre, style in zip(result.ranking[:4], ("o-", "s--", "D:", "^-."), strict=True):
         course.plot(centres, result.windows[:, GENRES.index(genre)], style, markersize=4, label=genre)
     course.axhline(result.unsure_below, color="grey", linestyle=":", label="unsure below")
-    course.set(title="probability of the four likeliest genres", xlabel="time in s", ylabel="probability",
+    course.set(title="the answer for each window, four likeliest genres", xlabel="time in s", ylabel="probability",
                xlim=(0, result.seconds), ylim=(0, 1.3), yticks=np.linspace(0, 1, 6))  # fmt: skip
     course.legend(loc="upper right", ncols=5, fontsize="small")
-    strongest = int(result.windows[:, GENRES.index(result.genre)].argmax())
-    named = f"what spoke for {result.genre}, from {result.starts[strongest]:.0f} s"
-    draw_activation(window, result.matrices[strongest], heat, named)
-    profile.plot(heat.mean(axis=1), np.arange(MEL_BINS))
-    set_frequency_ticks(profile)
-    profile.set(title="mean activation over the window", xlabel="activation, of its maximum", xlim=(0, 1))
-    figure.colorbar(image, ax=grid[0, 1], label="dB below the loudest")
+    _draw_views_of_song(views, result)
+    _draw_nearest(clips, near)
+    return figure
+
+
+def _draw_views_of_song(axes: Axes, result: SongResult) -> None:
+    """Draw what each view says of a song, a row each, and last the answer; the frame marks the label."""
+    rows = [result.of_view(view) for view in result.views] + [result.probabilities]
+    axes.imshow(rows, vmin=0, vmax=1, cmap="Blues", aspect="auto")
+    for (row, genre), share in np.ndenumerate(rows):
+        if share >= 0.05:
+            colour = "white" if share > 0.5 else "black"
+            axes.text(genre, row, f"{100 * share:.0f}", ha="center", va="center", color=colour, fontsize=8)
+    if result.song.genre:
+        corner = (GENRES.index(result.song.genre) - 0.5, -0.5)
+        axes.add_patch(plt.Rectangle(corner, 1, len(rows), fill=False, edgecolor=COLOURS[1], linewidth=1.8))
+    axes.set_xticks(range(len(GENRES)), GENRES, rotation=60)
+    axes.set_yticks(range(len(rows)), [*(textwrap.fill(VIEWS[view], 12) for view in result.views), "ANSWER"])
+    axes.set_title("what each view says, in %" + (" (frame: label)" if result.song.genre else ""))
+
+
+def _draw_nearest(axes: Axes, near: pd.DataFrame) -> None:
+    """Draw bars of the distance of training clips, columns image, genre, artist, title and distance."""
+    axes.set_title("nearest training clips" if len(near) else "no sound: no clips to compare")
+    axes.set(xlabel="distance in what the pretrained network hears" if len(near) else "", yticks=[])
+    for place, clip in enumerate(near.itertuples()):
+        named = f"{clip.artist}, {clip.title}" if clip.title else Path(clip.image).stem
+        axes.barh(place, clip.distance, color=COLOURS[0], alpha=0.35)
+        text = textwrap.shorten(drawable(f"{clip.genre}: {named}"), 48)
+        axes.text(0.02 * near["distance"].max(), place, text, va="center", parse_math=False, fontsize="small")
+    if len(near):
+        axes.invert_yaxis()
+    else:
+        axes.set_axis_off()
+
+
+def plot_interval_width(correct: int, total: int, title: str) -> Figure:
+    """Draw how wide a 95 % interval (Wilson's) is after so many songs, with the own score and the reference's marked.
+
+    The reference project had 6 of 20 songs right.
+    """
+    counts, scores = np.arange(10, 1001, 10), {"reference project": (6, 20)}
+    if total:
+        scores["these songs"] = (correct, total)
+    figure, axes = _subplots(title, (8, 4))
+    for share, style in ((0.5, "-"), (0.8, "--")):
+        widths = [100 * np.ptp(wilson_interval(share * count, count)) for count in counts]
+        axes.plot(counts, widths, style, color="0.4", label=f"if {share:.0%} are right")
+    for (name, score), mark in zip(scores.items(), "D*", strict=False):
+        low, high = wilson_interval(*score)
+        text = f"{name}: {score[0]} of {score[1]}, {low:.0%} to {high:.0%}"
+        axes.plot(score[1], 100 * (high - low), mark, markersize=12 if mark == "*" else 8, label=text)
+    axes.set(xscale="log", xlabel="number of songs", ylabel="width of the interval, in points", ylim=(0, 100))
+    axes.set_xticks([5, 10, 20, 50, 100, 200, 500, 1000], [5, 10, 20, 50, 100, 200, 500, 1000])
+    axes.minorticks_off()
+    axes.grid(alpha=0.4)
+    axes.legend(loc="upper right")
     return figure
 
 
@@ -453,15 +504,12 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
 
 
 def answer_table(results: Sequence[SongResult]) -> Styler:
-    """Table of the answers: marks for right and wrong, bars for the confidence, and why an answer is unsure."""
-    table = song_table(results)[["right", "song", "label", "answer", "confidence", "top three", "kind", "note"]]
-    table["confidence"] = table["confidence"].where(table["answer"] != "")
-    table["answer"] = table["answer"].replace("", "no answer")
+    """Table of what the CNN and the whole model say of songs, sure answers first, with marks for right and wrong."""
+    table = answer_rows(results)
+    marks = [name for name in table if name.startswith("✓")]
     colours = {mark: f"color: {COLOURS.as_hex()[k]}; font-weight: bold" for mark, k in (("✓", 2), ("✗", 3))}
-    style = Styler(table.rename(columns={"right": "", "note": "remarks"}), uuid=digest(table.to_csv()))
-    style.hide(axis="index").format(escape="html").format("{:.0%}", na_rep="", subset=["confidence"])
-    style.bar(subset=["confidence"], vmin=0, vmax=1, color="#8fb8de", width=95)
-    style.map(lambda mark: colours.get(mark, ""), subset=[""])
+    style = Styler(table, uuid=digest(table.to_csv())).hide(axis="index").format(escape="html")
+    style.map(lambda mark: colours.get(mark, ""), subset=marks)
     style.set_properties(**{"text-align": "left"}).set_table_styles([{"selector": "th", "props": "text-align: left"}])
     return style.set_table_attributes('class="tex2jax_ignore mathjax_ignore"')  # a title may hold two dollar signs
 

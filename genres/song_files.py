@@ -19,8 +19,8 @@ from pathlib import Path
 import av
 import pandas as pd
 
-from genres.audio import refuse_address
-from genres.common import GENRES, InputError, absolute
+from genres.audio import REFUSALS, refuse_address
+from genres.common import FILE_URL, GENRES, InputError, absolute, printable, why_unreadable
 
 # Kinds that are songs by their name. A file with another ending is opened to see whether there is sound in it.
 SOUND_KINDS = (
@@ -28,14 +28,8 @@ SOUND_KINDS = (
     "mp3 mp4 mpc mpeg mpg mpga mts oga ogg ogv ogx opus ra rm snd spx tak tta voc w64 wav wave weba webm wma wmv wv"
 )
 SOUND_SUFFIXES = {f".{kind}" for kind in SOUND_KINDS.split()}
-PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg"}
-UNUSABLE_KINDS = {  # what lies among songs and cannot be one
-    "m4p aax aaxc": "is copy-protected and cannot be converted: take a copy without protection",
-    "mid midi kar": "holds notes, not sound: play it into a sound file first",
-    "zip rar 7z": "is an archive: unpack it first",
-    "part crdownload download icloud": "is only a part of a download: download it again",
-}
-REFUSALS = {f".{kind}": reason for kinds, reason in UNUSABLE_KINDS.items() for kind in kinds.split()}
+PICTURE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff"}
+SYSTEM_FOLDERS = {"__MACOSX", "$RECYCLE.BIN", "System Volume Information", "lost+found", "@eaDir", "#recycle"}
 COVER = re.compile(
     r"(folder|cover|front|back|albumart.*|album|artwork|thumb(nail)?|booklet|inlay|cd|disc)[\W_\d]*", re.IGNORECASE
 )
@@ -48,7 +42,42 @@ SUBGENRES = {
     "reggae": "dub",
 }
 GENRE_WORDS = {word: genre for genre in GENRES for word in (genre, *SUBGENRES.get(genre, "").split())}
+QUALIFIERS = {  # may stand before a genre in a label; other words make a name of it, as in "Iggy Pop"
+    *("acid", "acoustic", "alternative", "black", "classic", "contemporary", "cool", "country", "death", "delta"),
+    *(
+        "electric",
+        "electro",
+        "folk",
+        "free",
+        "fusion",
+        "hard",
+        "heavy",
+        "indie",
+        "j",
+        "k",
+        "latin",
+        "modern",
+        "new",
+        "old",
+    ),
+    *("progressive", "psychedelic", "punk", "roots", "school", "smooth", "soft", "southern", "swing", "synth"),
+    *("thrash", "traditional", "vocal"),
+}
+OPENED, CLOSED = "[\\[({\uff08\uff3b\uff5b\u3010]", "[\\])}\uff09\uff3d\uff5d\u3011]"  # those of East Asia, too
+BRACKET = re.compile(rf"{OPENED}([^()\[\]{{}}\uff08\uff09\uff3b\uff3d\uff5b\uff5d\u3010\u3011]*){CLOSED}$")
+COPY = re.compile(  # what a system adds to the name of a copy, and a downloader (the id of a video) to that of a song
+    r"(\s*[-_]?\s*\b(copy|kopie|copie|copia)(\s*\(?\d{1,2}\)?)?|\s*\(\d{1,2}\)|(?<=[\])}])-[\w-]{11}"
+    r"|\s*\[(?=[^\]]*(\d|(?-i:[a-z][A-Z])))[\w-]{11}\])$",
+    re.IGNORECASE,
+)
+COLUMN_NAMES = {  # of songs.csv, as people write them
+    "file": "filename path datei fichier",
+    "title": "titel titre song titolo",
+    "artist": "interpret artiste artista band",
+    "genre": "label class genres genero",
+}
 VERSION = re.compile(r" - [^-]*\b(remaster|original|version|edit|mix|remix|live|mono|stereo)\w*\b.*$", re.IGNORECASE)
+TWO_GENRES = "two genres"  # key of a row of songs.csv that has a genre too many
 LEAST_WORDS, LEAST_LETTERS = 2, 8  # of a title that is found without an artist; shorter ones many songs share
 NO_ARTIST = {"", "unknown", "unknown artist", "various", "various artists", "va"}
 
@@ -70,8 +99,12 @@ class Song:
     usable: bool = True
     label_from: str = ""
 
+    def __post_init__(self):
+        for name in ("title", "note", "artist"):  # also what tags and names of files bring
+            object.__setattr__(self, name, printable(getattr(self, name)))
+
     def with_tags(self, title: str, artist: str) -> Song:
-        """The song with title and artist of its tag, where there is one and songs.csv gives none."""
+        """Return the song with title and artist of its tag, where there is one and songs.csv gives none."""
         if self.listed or not title:
             return replace(self, artist=self.artist or artist)
         named_artist, named_title = split_title(title)
@@ -81,11 +114,12 @@ class Song:
         return replace(self, title=title, artist=artist or self.artist)
 
 
-def map_genre(name: str) -> str | None:
-    """One of the ten for a genre as a shop or player names it, or None where that is not plain.
+def map_genre(name: str, alone: bool = False) -> str | None:
+    """Return one of the ten for a genre as a shop or player names it, or None where that is not plain.
 
     The last word decides ("Smooth Jazz" is jazz, "Country Gospel" is not country) and all parts must agree
-    ("Hip-Hop/Rap" is hiphop; "Pop/Rock" is two, so None; so are "Rhythm & Blues" and "R&B/Soul").
+    ("Hip-Hop/Rap" is hiphop; "Pop/Rock" is two, so None; so are "Rhythm & Blues" and "R&B/Soul"). alone: other words
+    must be usual before a genre, as in "Smooth Jazz"; "Iggy Pop" and "no jazz" are none then.
     """
     text = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower().replace("_", " ")
     text = re.sub(r"\brock\s*(&|and|'?n'?)\s*roll\b", "rock", text)
@@ -94,21 +128,24 @@ def map_genre(name: str) -> str | None:
     for part in re.split(r"[/;,&+|]|\band\b", text):
         words = [word for word in re.findall(r"[a-z]+", part) if word != "music"]
         named = {GENRE_WORDS[word] for word in words if word in GENRE_WORDS}
-        found |= named if words and words[-1] in GENRE_WORDS else {None}
+        strange = alone and not set(words) <= QUALIFIERS | GENRE_WORDS.keys()
+        found |= named if words and words[-1] in GENRE_WORDS and not strange else {None}
     return found.pop() if len(found) == 1 else None
 
 
 def split_folders(text: str) -> list[Path]:
-    """The files and folders of a text that separates them as PATH does, by ":" or on Windows ";".
+    """Return the files and folders of a text that separates them as PATH does, by ":" or on Windows ";".
 
     What exists as named is taken before the name is split, so a folder may be called "AC:DC". Raises InputError for a
     web address.
     """
     refuse_address(text)
+    if FILE_URL.match(text):
+        return [absolute(text)]
     pieces, found = text.split(os.pathsep), []
     while pieces:
         # The longest run of pieces that exists; else one piece, of which the caller says that there is no such folder.
-        lengths = (n for n in range(len(pieces), 1, -1) if absolute(os.pathsep.join(pieces[:n])).exists())
+        lengths = (n for n in range(len(pieces), 1, -1) if os.path.exists(absolute(os.pathsep.join(pieces[:n]))))
         length = next(lengths, 1)
         if name := os.pathsep.join(pieces[:length]).strip():
             found.append(absolute(name))
@@ -120,58 +157,58 @@ def find_songs(*places: str | Path) -> list[Song]:
     """List the songs among files and folders with their sub-folders, linked ones too, each file once.
 
     Genre, title and artist come from songs.csv (columns file, title, artist, genre), else from a file name such as
-    "Artist - Title (genre)"; the genre else from the sub-folder. One that is none of the ten is None, and `note` quotes
-    it. What lies there and cannot be used (protected, archives) is listed with the reason as `note`; texts, tables and
-    album covers are left out.
+    "Artist - Title (genre)"; the genre else from the nearest folder that is called so. One that is none of the ten is
+    None, and `note` quotes it. What lies there and cannot be used (protected, archives, pipes, what may not be read) is
+    listed with the reason as `note`; texts, tables and album covers are left out.
 
-    Raises InputError where a place does not exist, a folder holds no songs, or songs.csv has no column `file`.
+    Raises InputError where a place does not exist or may not be read, a folder holds no songs, or songs.csv has no
+    column `file`.
     """
-    songs: dict[Path, Song] = {}
+    songs: dict[str, Song] = {}
     for name in places:
         refuse_address(name)
         place = absolute(name)
-        if not place.exists():
-            raise InputError(f"The songs folder '{place}' does not exist: name the folder that holds the songs.")
-        if place.is_dir():
-            found = _songs_in(place)
-        else:
-            row = _read_songs_csv(place.parent).get(_listed_name(place.name), {})
-            found = [_named(place, place.parent, row)]
+        folder, reason = os.path.isdir(place), why_unreadable(place)
+        if reason and (folder or not os.path.lexists(place)):
+            raise InputError(f"'{place}' {reason}")
+        found = _songs_in(place) if folder else [_named(place, place.parent, _rows_by_file(place.parent, [place]))]
         if not found:
             raise InputError(f"No songs in '{place}': put sound files (mp3, m4a, wav, flac, ogg) into it.")
         for song in found:
-            songs.setdefault(song.path.resolve(), song)
+            songs.setdefault(os.path.realpath(song.path), song)
     return list(songs.values())
 
 
 def _songs_in(folder: Path) -> list[Song]:
-    table = _read_songs_csv(folder)
+    paths = sorted(paths_below(folder))
+    rows = _rows_by_file(folder, paths)
     songs = []
-    for path in sorted(path for path in paths_below(folder) if not path.is_dir()):
-        row = table.pop(_listed_name(path.relative_to(folder).as_posix()), None)
-        if row or _is_song(path):  # what songs.csv names is meant to be a song, whatever it is called
-            songs.append(_named(path, folder, row or {}))
-    for row in table.values():  # what lies elsewhere, or nowhere
-        song = _named(folder / row["file"], folder, row)
-        if not song.path.is_file():
-            title = row.get("title") or row["file"]
-            song = replace(song, title=title, genre=None, note="there is no such file", usable=False)
-        songs.append(song)
+    for path in paths:
+        if os.path.isdir(path):
+            if reason := why_unreadable(path):
+                songs.append(Song(path, path.name, note=f"'{path.name}' {reason}", usable=False))
+        elif _meant(path) in rows or _is_song(
+            path
+        ):  # what songs.csv names is meant to be a song, whatever it is called
+            songs.append(_named(path, folder, rows))
+    songs += [_named(Path(row["path"]), folder, rows) for row in list(rows.values())]  # what lies elsewhere, or nowhere
     return songs
 
 
 def paths_below(folder: Path) -> Iterator[Path]:
-    """Give the files and folders below a folder, the nearest first, also through links; each folder is read once.
+    """Return the files and folders below a folder, the nearest first, also through links; each folder is read once.
 
-    Hidden ones are left out, and so are the leavings of macOS and what lies in a folder that cannot be read.
+    Hidden ones are left out (but not what iCloud has not loaded), and so are the leavings of systems and what lies in a
+    folder that cannot be read.
     """
     folders, met = [folder], set()
     for place in folders:  # grows on the way
-        if place.resolve() not in met:
-            met.add(place.resolve())
+        if (real := os.path.realpath(place)) not in met:
+            met.add(real)
             with suppress(OSError):
-                inside = sorted(p for p in place.iterdir() if p.name != "__MACOSX" and p.name[0] != ".")
-                folders += [p for p in inside if p.is_dir()]
+                seen = (path for path in place.iterdir() if path.name[0] != "." or path.suffix == ".icloud")
+                inside = sorted(path for path in seen if path.name not in SYSTEM_FOLDERS)
+                folders += [path for path in inside if os.path.isdir(path)]
                 yield from inside
 
 
@@ -179,6 +216,8 @@ def _is_song(path: Path) -> bool:
     suffix = path.suffix.lower()
     if suffix in PICTURE_SUFFIXES:
         return not COVER.fullmatch(path.stem)
+    if not os.path.isfile(path):  # a pipe would have to be opened to see what it holds
+        return suffix in SOUND_SUFFIXES or (os.path.exists(path) and not path.is_socket())
     return suffix in SOUND_SUFFIXES or suffix in REFUSALS or _holds_sound(path)
 
 
@@ -191,29 +230,61 @@ def _holds_sound(path: Path) -> bool:
         return False
 
 
-def _named(path: Path, folder: Path, row: dict[str, str]) -> Song:
-    """The song of a file, with what its row of songs.csv, the file name and the sub-folder say of it."""
-    stem = path.stem if re.fullmatch(r"\.\w{1,11}", path.suffix) else path.name  # "Mr. Brown" has no suffix
-    bracket = re.search(r"^(.*?)[\s_]*[\[(]([^()\[\]]+)[\])]$", stem)
-    in_folder = map_genre(path.parent.name) if path.parent != folder else None
+def _named(path: Path, folder: Path, rows: dict[str, dict[str, str]]) -> Song:
+    """Return the song of a file, with what its row of songs.csv, the file name and the folders say; takes the row."""
+    row = rows.pop(_meant(path), {})
+    name = path.name.strip(".").removesuffix(".icloud") if path.suffix == ".icloud" else path.name
+    stem = re.sub(r"\.\w{1,11}$", "", name)  # "Mr. Brown" has no suffix
+    text, label, other = _label_in_name(stem)
+    above = path.parts[len(folder.parts) : -1][::-1] if path.is_relative_to(folder) else path.parts[-2:-1]
+    in_folder = next(filter(None, (map_genre(name, alone=True) for name in above)), None)
     # "Song (Live).mp3" in a folder of rock is rock: a bracket counts only where it names a genre.
-    named = row.get("genre") or (bracket[2] if bracket and (map_genre(bracket[2]) or not in_folder) else "")
-    genre = map_genre(named) if named else in_folder
-    artist, title = split_title(bracket[1] if bracket and map_genre(bracket[2]) else stem)
+    named = row.get("genre") or label or ("" if in_folder else other)
+    genre = map_genre(named) if row.get("genre") or label else in_folder
     note = f"'{named}' is none of the ten genres" if named and genre is None else ""
-    refusal = REFUSALS.get(path.suffix.lower())
-    if refusal:
-        note = f"'{path.name}' {refusal}."
+    if clash := row.get(TWO_GENRES):
+        genre, note = None, clash
+    artist, title = split_title(text)
     title, artist = row.get("title") or title, row.get("artist") or ("" if row.get("title") else artist)
-    place = "" if genre is None else "songs.csv" if row.get("genre") else "file name" if named else "folder"
-    return Song(path, title, genre, note, artist, bool(row.get("title")), not refusal, place)
+    source = "" if genre is None else "songs.csv" if row.get("genre") else "file name" if named else "folder"
+    reason = why_unreadable(path)
+    if row and not os.path.exists(path):
+        return Song(path, row.get("title") or row["file"], note="there is no such file", artist=artist, usable=False)
+    if refusal := REFUSALS.get(path.suffix.lower()):
+        reason = f"{refusal}."
+    note = f"'{path.name}' {reason}" if reason else note
+    return Song(path, title, genre, note, artist, bool(row.get("title")), not reason, source)
 
 
-def _read_songs_csv(folder: Path) -> dict[str, dict[str, str]]:
-    """Rows of a folder's songs.csv by file name; empty where there is none."""
+def _label_in_name(stem: str) -> tuple[str, str, str]:
+    """Split "At Last (blues) (1)" into "At Last" and the label "blues", or "" where none of the last brackets is one.
+
+    The third text is the last bracket with letters, which a reader may have meant as a label.
+    """
+    end = " _.-"
+    title = rest = _without_copy(stem.rstrip(end)) or stem
+    other = ""
+    while bracket := BRACKET.search(rest):
+        inside, before = bracket[1].strip(), rest[: bracket.start()].rstrip(end)
+        if map_genre(inside, alone=True):
+            return before or stem, inside, ""
+        other = other or (inside if re.search(r"[^\W\d_]", inside) else "")
+        rest = _without_copy(before)
+    return title, "", other
+
+
+def _without_copy(text: str) -> str:
+    """Take numbers of copies and ids away from the end of a name, but no genre of eleven letters."""
+    while (end := COPY.search(text)) and not map_genre(end[0].strip(" -[]()"), alone=True):
+        text = text[: end.start()].rstrip(" _.-")
+    return text
+
+
+def _read_songs_csv(folder: Path) -> list[dict[str, str]]:
+    """Rows of a folder's songs.csv; none where there is none. Columns that nobody reads are printed."""
     path = folder / "songs.csv"
-    if not path.is_file():
-        return {}
+    if not os.path.isfile(path):
+        return []
     try:
         with path.open(encoding="utf-8-sig") as file:
             separator = max(",;\t", key=file.readline().count)
@@ -221,25 +292,48 @@ def _read_songs_csv(folder: Path) -> dict[str, dict[str, str]]:
             table = pd.read_csv(file, sep=separator, dtype=str, keep_default_na=False, index_col=False).fillna("")
     except ValueError as error:  # also what pandas' own errors and a wrong encoding are
         raise InputError(f"'{path.name}' cannot be read as a table: save it as CSV in UTF-8.") from error
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read ({error.strerror}): change its permissions.") from error
     table.columns = table.columns.str.strip().str.lower()
+    for name, others in COLUMN_NAMES.items():
+        if name not in table:
+            table = table.rename(columns={other: name for other in others.split() if other in table})
     if "file" not in table:
         raise InputError(f"'{path.name}' has no column 'file': its first line must be file,title,genre.")
+    unused = [name for name in table if name not in COLUMN_NAMES]
+    if unused and not {"title", "genre"} <= set(table):
+        print(f"'{path}': not used are the columns {', '.join(unused)}; known are {', '.join(COLUMN_NAMES)}.")
     rows = [{name: text.strip() for name, text in row.items()} for row in table.to_dict("records")]
-    for row in rows:  # Windows separates folders by backslashes; elsewhere a name may hold one
-        row["file"] = row["file"] if (folder / row["file"]).exists() else row["file"].replace("\\", "/")
-    return {_listed_name(row["file"]): row for row in rows if row["file"]}
+    return [row for row in rows if row["file"]]
 
 
-def _listed_name(name: str) -> str:
-    """What a name in songs.csv and that of the file have in common.
+def _rows_by_file(folder: Path, paths: Sequence[Path]) -> dict[str, dict[str, str]]:
+    """Return the rows of songs.csv by the file that each means (see `_meant`), with its `path`."""
+    there = {_meant(path) for path in paths}
+    folded = {name.casefold(): name for name in there}  # Windows does not tell upper from lower case
+    rows: dict[str, dict[str, str]] = {}
+    for row in _read_songs_csv(folder):
+        # Windows separates folders by backslashes; elsewhere a name may hold one.
+        for name in dict.fromkeys((row["file"], row["file"].replace("\\", "/"))):
+            path = folder / (absolute(name) if name.startswith("~") or FILE_URL.match(name) else name)
+            meant = _meant(path)
+            meant = meant if meant in there else folded.get(meant.casefold(), meant)
+            if meant in there or os.path.exists(path):
+                break
+        former = rows.get(meant, {})
+        genres = sorted({map_genre(one["genre"]) or one["genre"] for one in (row, former) if one.get("genre")})
+        clash = {TWO_GENRES: f"songs.csv gives it two genres: {', '.join(genres)}"} if len(genres) > 1 else {}
+        rows[meant] = row | {"path": str(path)} | {name: text for name, text in former.items() if text} | clash
+    return rows
 
-    macOS writes accents apart from their letters, a typed table does not; Windows does not tell upper from lower case.
-    """
-    return unicodedata.normalize("NFC", name).casefold().removeprefix("./")
+
+def _meant(path: Path) -> str:
+    """Return what all names of one file have in common: links followed, accents as macOS does not write them."""
+    return unicodedata.normalize("NFC", os.path.realpath(path))
 
 
 def split_title(name: str) -> tuple[str, str]:
-    """Artist and title of a name such as "01 - Artist - Title", the artist "" where there is none."""
+    """Return artist and title of a name such as "01 - Artist - Title", the artist "" where there is none."""
     text = re.sub(r"\s+", " ", name.replace("_", " ")).strip()
     text = re.sub(r"^(\d{1,3}[.)]? ?[-\u2013] |\d{1,3}[.)] |0\d[ .-]|\d\d[-.](?=\D))(?=.)", "", text)
     artist, dash, title = text.partition(" - ")
@@ -247,7 +341,7 @@ def split_title(name: str) -> tuple[str, str]:
 
 
 def known_title(title: str, artist: str, tracks: pd.DataFrame) -> pd.Series | None:
-    """The row of tracks.csv (columns image, artist, title) with this title and artist, or None.
+    """Return the row of tracks.csv (columns image, artist, title) with this title and artist, or None.
 
     Case, accents, punctuation, brackets, "feat." and leading numbers do not count. One artist may be a part of the
     other ("Bob Marley" and "Bob Marley & The Wailers"). A title without an artist is found if it has two words or more,
@@ -291,7 +385,7 @@ def _same_artist(one: str, other: str) -> bool:
 
 
 def file_names(titles: Sequence[str]) -> list[str]:
-    """Titles as plain file names, no two the same: lower case letters, digits and underscores.
+    """Return titles as plain file names, no two the same: lower case letters, digits and underscores.
 
     A title in another script, or one too long, gets a digest of it instead of what is left out; a title that comes
     again gets a number.

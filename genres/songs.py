@@ -101,6 +101,17 @@ class SongResult:
         """Compute a view's own probabilities, mean over the windows, float (10,)."""
         return softmax(self.views[view], axis=1).mean(axis=0)
 
+    def guess(self, view: str) -> str | None:
+        """Return the genre that a view by itself finds most probable, or None where it says nothing."""
+        return GENRES[self.of_view(view).argmax()] if view in self.views else None
+
+    @property
+    def answered_by(self) -> str:
+        """What gave the answer, as tables call it; empty for a song without one."""
+        if self.genre is None or self.kind == "web":
+            return "web-picture classifier" if self.genre else ""
+        return "pretrained network" if "ear" in self.views else "CNN + texture"
+
     @property
     def ranking(self) -> list[str]:
         """The genres from most to least probable; empty for a song that could not be read."""
@@ -167,8 +178,9 @@ def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | 
     """
     if not isinstance(song, Song):
         refuse_address(song)
-        artist, title = split_title(Path(song).stem)
-        song = Song(absolute(song), title, artist=artist)
+        path = absolute(song)
+        artist, title = split_title(path.stem)
+        song = Song(path, title, artist=artist)
     if not song.usable:
         raise InputError(song.note)
     prints = prints or read_fingerprints()
@@ -278,6 +290,58 @@ def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
     return pd.DataFrame([song_row(result) for result in results])
 
 
+def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
+    """Tabulate what the CNN and the whole model say of each song: sure answers first, then by confidence.
+
+    An unsure answer names two genres. A song of the training set is neither right nor wrong.
+    """
+    mark, rows = {True: "✓", False: "✗", None: ""}, []
+    for r in sorted(results, key=lambda result: (not result.sure, -result.confidence)):
+        label, guess = None if r.match else r.song.genre, r.guess("cnn")
+        first, second, _ = (r.top_three or "no answer, , ").split(", ")
+        rows.append(
+            {
+                "song": r.song.title,
+                "label": r.song.genre or "",
+                "✓ CNN": mark[guess == label if guess and label else None],
+                "CNN": f"{guess} {r.of_view('cnn').max():.0%}" if guess else "",
+                "✓ answer": mark[r.right if label else None],
+                "answer": first if r.sure or not r.genre else f"unsure: {first} or {second}",
+                "answered by": r.answered_by,
+                "remarks": r.remarks,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def compare_windows(results: Sequence[SongResult]) -> pd.DataFrame:
+    """Count how many scored songs of several windows are right by the middle window, and by the mean of all.
+
+    A row for the CNN and one for the answer; columns middle window, all windows and songs. Empty without such songs.
+    """
+    rows = {}
+    for name in ("CNN", "answer"):
+        windows = [
+            (softmax(r.views["cnn"], axis=1) if name == "CNN" else r.windows, GENRES.index(r.song.genre))
+            for r in scored_songs(results)
+            if r.views and len(r.windows) > 1
+        ]
+        one, mean = ([w[len(w) // 2].argmax() == k for w, k in windows], [w.mean(0).argmax() == k for w, k in windows])
+        if windows:
+            rows[name] = {"middle window": sum(one), "all windows": sum(mean), "songs": len(windows)}
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def scored_songs(results: Sequence[SongResult]) -> list[SongResult]:
+    """Return the songs that count: with a label and an answer, and not in the training set."""
+    return [result for result in results if result.right is not None and result.match is None]
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun, as in "1 song" and "2 songs"."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
     """Tabulate for each song how it was looked for in the training set, and what was found."""
     by_title = ["title"] if prints.tracks is not None else []
@@ -336,7 +400,7 @@ def score_songs(results: Sequence[SongResult]) -> dict:
     songs left out.
     """
     scored = [result for result in results if result.right is not None]
-    new = [result for result in scored if result.match is None]
+    new = scored_songs(results)
     return {
         "total": len(new),
         "correct": sum(result.right for result in new),

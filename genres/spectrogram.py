@@ -126,8 +126,11 @@ def audio_to_matrix(samples: np.ndarray) -> np.ndarray:
     that land on a pixel column. `amplitude_to_db` on a power spectrogram is a slip of the set's makers that every
     picture carries, so it stays. Silence gives zeros.
 
-    Raises InputError for fewer samples than half an FFT window, or samples that are not finite.
+    Raises InputError for fewer samples than half an FFT window, samples that are not finite, a file's name, or the pair
+    of samples and rate that librosa.load returns.
     """
+    if isinstance(samples, str | Path | tuple):
+        raise InputError("A file's name or a pair is no sound: give samples, as in audio_to_matrix(load_audio(file)).")
     samples = np.asarray(samples, np.float32)
     if samples.ndim != 1 or len(samples) <= FFT_SAMPLES // 2 or not np.isfinite(samples).all():
         raise InputError(f"Samples of shape {samples.shape} are no sound: give one channel, finite, of 0.1 s or more.")

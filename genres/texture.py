@@ -1,4 +1,4 @@
-"""Texture of a spectrogram: 32,512 hand-made features of a matrix, a linear classifier on them, and familiarity.
+"""Texture of a spectrogram: 32,512 hand-made features of a matrix, and a linear classifier on them.
 
 A picture of music can be read like a piece of cloth: not where a thread lies, but how threads cross. Costa et al.
 ("Music genre classification using LBP textural features", 2012) did so on spectrograms. Four such descriptions, all
@@ -15,9 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from sklearn.neighbors import NearestNeighbors
 
 from genres.common import GENRES, in_parallel
 
@@ -184,77 +182,3 @@ def fit_texture_classifier(
     fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, wanted)
     layer = fitted.coef_.T * weight[:, None]
     return TextureClassifier(mean, deviation, np.float32(layer), np.float32(fitted.intercept_))
-
-
-# Familiarity: whether a matrix is like anything in the training data.
-PLAIN_GROUPS = 16  # bands whose level, spread and change describe a matrix plainly
-NEAREST = 5  # rank of the neighbour that says how far away the training data is
-COMPONENTS = 40  # principal components of the plain description in which neighbours are looked for
-
-
-@dataclass(frozen=True)
-class Familiarity:
-    """What the training matrices look like, as float32 arrays.
-
-    centre (76,) and whitening (76, 40) bring a plain description to components of equal spread, points (n, 40) are the
-    training matrices there, limit () is the distance from which on a matrix counts as out-of-distribution.
-    """
-
-    centre: np.ndarray
-    whitening: np.ndarray
-    points: np.ndarray
-    limit: np.ndarray
-
-    def distance(self, matrices: np.ndarray) -> np.ndarray:
-        """Distance to the fifth nearest training matrix over the limit, float32 (n,); above 1 out-of-distribution."""
-        return _neighbour_distance(self.place(matrices), self.points) / self.limit
-
-    def place(self, matrices: np.ndarray) -> np.ndarray:
-        """Where matrices, uint8 (n, 128, columns), lie among `points`: float32 (n, 40)."""
-        return (describe_plainly(matrices) - self.centre) @ self.whitening
-
-
-def describe_plainly(matrices: np.ndarray) -> np.ndarray:
-    """Level, spread, changes in time and pitch, floor and rhythm of matrices, uint8 (n, 128, columns): float32 (n, 76).
-
-    Few numbers on purpose: with 48 000 everything is far from everything.
-    """
-    level = matrices.astype(np.float32) / 255
-    shape = (len(level), PLAIN_GROUPS, 128 // PLAIN_GROUPS, -1)
-    groups = level.reshape(shape)
-    change = np.abs(np.diff(level, axis=2)).reshape(shape)
-    lines = np.abs(np.diff(level, axis=1, append=level[:, -1:])).reshape(shape)
-    floor = (groups == 0).reshape(len(level), 4, -1)
-    # How much the level goes up and down as a whole: much for speech, not at all for tones and noise.
-    column = level.mean(axis=1)
-    loudness = np.quantile(column, [0.05, 0.25, 0.5, 0.75, 0.95], axis=1).T
-    beat = column - column.mean(axis=1, keepdims=True)
-    power = (beat**2).mean(axis=1, keepdims=True) + 1e-6
-    rhythm = np.stack([(beat[:, :-lag] * beat[:, lag:]).mean(axis=1) for lag in (1, 2, 4)], axis=1) / power
-    pooled = [groups.mean(axis=(2, 3)), groups.std(axis=(2, 3)), change.mean(axis=(2, 3)), lines.mean(axis=(2, 3))]
-    return np.concatenate([*pooled, floor.mean(axis=2), loudness, rhythm], axis=1).astype(np.float32)
-
-
-def fit_familiarity(matrices: np.ndarray, artists: np.ndarray, false_warnings: float = 0.01) -> Familiarity:
-    """Learn what is familiar from training matrices, uint8 (n, 128, columns), and their artists, (n,).
-
-    The limit is the distance that only `false_warnings` of them exceed, each measured to those of other artists, as a
-    new song would be.
-    """
-    described = describe_plainly(matrices).astype(np.float64)
-    centre, scale = described.mean(axis=0), described.std(axis=0) + 1e-6
-    pca = PCA(min(COMPONENTS, *described.shape)).fit((described - centre) / scale)
-    strong = pca.singular_values_ > 1e-6 * pca.singular_values_[0]
-    whitening = (pca.components_[strong] / np.sqrt(pca.explained_variance_[strong, None])).T / scale[:, None]
-    points = (described - centre) @ whitening
-    distances = []
-    for artist in np.unique(artists):
-        own = artists == artist
-        if (~own).sum() >= NEAREST:
-            distances.append(_neighbour_distance(points[own], points[~own]))
-    limit = np.quantile(np.concatenate(distances), 1 - false_warnings)
-    return Familiarity(*(np.asarray(array, np.float32) for array in (centre, whitening, points, limit)))
-
-
-def _neighbour_distance(points: np.ndarray, others: np.ndarray) -> np.ndarray:
-    return NearestNeighbors(n_neighbors=NEAREST).fit(others).kneighbors(points)[0][:, -1]

@@ -1,21 +1,23 @@
 """Any file that holds sound gives its sound, all of it, or a sentence; sound, matrix and picture say the same."""
 
 import os
+from pathlib import Path
 
 import librosa
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
-from conftest import refused
+from conftest import SHARED, refused
 from PIL import Image
-from sound_files import encode, tune
+from sound_files import encode, tune, write_pcm, write_tracks
 
 import utils
 from genres import spectrogram, texture
 from genres.audio import load_audio, read_sound
 from genres.common import GENRES, ROOT, SAMPLE_RATE, digest
 from genres.datasets import clips_with_audio, find_dataset
+from genres.song_files import find_songs
 from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix, matrix_to_picture, picture_to_matrix
 
 RATE = 44_100
@@ -25,6 +27,10 @@ FASTSTART = {"container": {"movflags": "faststart"}}
 BARE = {"container": {"write_xing": "0", "id3v2_version": "0"}}
 STEREO = tune(12, RATE, 2)
 ID3 = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 0]) + bytes(256)
+
+
+ART = np.random.default_rng(0).bytes(160_000)
+PADDED = [(24, 32), (16, 24), (16, 32), (8, 16)]  # valid bits, and those that they are stored in
 
 
 def _hole(data: bytes, at: float, share: float) -> bytes:
@@ -72,6 +78,16 @@ WHOLE = {
     "vbr, no xing.mp3": (lambda path: encode(path, STEREO, RATE, **VBR | BARE), 12),
     "short.mp3": (lambda path: encode(path, tune(3.3), **MP3), 3.3),
     "rate changes.aac": (lambda p: encode(p, STEREO, RATE, format="adts") + encode(p, tune(6), format="adts"), 18),
+    **{f"{v} in {b}.wav": (lambda path, b=b, v=v: write_pcm(path, STEREO[:, 0], RATE, b, v), 12) for v, b in PADDED},
+    **{f"RIFX {b}.wav": (lambda path, b=b: write_pcm(path, STEREO[:, 0], RATE, b, order="big"), 12) for b in (16, 24)},
+    "art behind.wav": (lambda path: _written(path, STEREO) + ART, 12),
+    "36 bytes, art behind.wav": (lambda path: (d := _written(path, STEREO))[:4] + b"\x24\0\0\0" + d[8:] + ART, 12),
+    "art behind.au": (lambda path: _written(path, STEREO) + ART, 12),
+    "tag in front.wav": (lambda path: ID3 + _written(path, STEREO), 12),
+    "two tags in front.mka": (lambda path: ID3 + ID3 + encode(path, STEREO, RATE, codec="flac"), 12),
+    "tag in front.m4a": (lambda path: ID3 + encode(path, STEREO, RATE), 12),
+    "default.mka": (lambda path: write_tracks(path, [tune(4, RATE), tune(12, RATE)], 1), 12),
+    "silent first.m4a": (lambda path: write_tracks(path, [STEREO[: 4 * RATE, 0] * 0, STEREO[:, 0].copy()]), 12),
     "chained.ogg": (lambda path: _written(path, STEREO) * 2, 24),
 }
 
@@ -95,8 +111,10 @@ DAMAGED = {
 def test_no_length_in_a_header_is_believed_and_what_is_missing_is_remarked(name, tmp_path):
     make, seconds, remarked, tolerance = (*WHOLE[name], False, 0.15) if name in WHOLE else (*DAMAGED[name], 0.9)
     path = tmp_path / name
-    path.write_bytes(make(path))
+    if made := make(path):
+        path.write_bytes(made)
     sound = read_sound(path)
+    assert sound.samples.std() == pytest.approx(STEREO.std(), rel=0.1), "noise or silence"
     assert len(sound.samples) / SAMPLE_RATE == pytest.approx(seconds, abs=tolerance)
     assert ("s could be read" in sound.remark) == remarked
     assert remarked or not sound.remark
@@ -173,6 +191,8 @@ def test_tags_are_read(tmp_path):
         encode(tmp_path / name, tune(4, 48_000), 48_000, codec=codec, tags=tags)
         sound = read_sound(tmp_path / name)
         assert (sound.title, sound.artist) == ("Caf\u00e9 & Bar", "Die \u00c4rzte"), name
+    write_tracks(tmp_path / "film.mkv", [tune(4, RATE)], titles=("Queen - Title", "Stereo"))
+    assert read_sound(tmp_path / "film.mkv").title == "Queen - Title"
 
 
 BAD = {
@@ -190,8 +210,14 @@ BAD = {
     "constant": (lambda path: _written(path, np.full(5 * RATE, 0.5), format="WAV"), "silent"),
     "not a number": (lambda path: _written(path, np.r_[tune(8), np.nan], format="WAV", subtype="FLOAT"), "finite"),
     "three hours": (lambda path: _written(path, np.ones(10_800 * 4000), 4000, format="WAV", subtype="PCM_U8"), "3.0 h"),
-    "zero byte in \0 name": (None, "cannot be opened"),
+    "zero byte in \0 name": (None, "cannot be read"),
     "missing": (None, "does not exist"),
+    "~nobody": (None, "does not exist"),
+    "pipe": (os.mkfifo if os.name != "nt" else None, "is a pipe|does not exist"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a pipe|does not exist"),
+    "loop": (lambda path: path.symlink_to(path), "cannot be read|does not exist"),
+    "n" * 300: (None, "cannot be read|does not exist"),
+    "amplitudes of 1e30": (lambda path: _written(path, tune() * 1e30, format="WAV", subtype="FLOAT"), "finite"),
     "https://example.org/missing": (None, "web address"),
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "cover": (lambda path: Image.new("RGB", (432, 288)).save(path, format="PNG"), "cannot|no sound"),
@@ -205,9 +231,15 @@ def test_what_is_no_sound_is_refused_in_one_sentence_that_names_it(name, tmp_pat
     if made := make and make(path):
         path.write_bytes(made)
     capfd.readouterr()
-    with refused(name, words):
+    with refused(name.replace("\0", " "), words):
         read_sound(path)
     assert capfd.readouterr() == ("", ""), "the decoders' own messages are not for the user"
+
+
+@pytest.mark.parametrize("given", ["a.mp3", Path("a.mp3"), (tune(), 22_050)])
+def test_a_matrix_is_made_of_samples_alone(given):
+    with refused("load_audio"):
+        audio_to_matrix(given)
 
 
 def test_the_numbers_of_a_small_run_are_what_they_were():
@@ -222,6 +254,47 @@ def test_the_numbers_of_a_small_run_are_what_they_were():
     noise = np.random.default_rng(0).integers(0, 256, (60, 4, 5), np.uint8)
     split = utils.random_split(utils.Pictures(None, table, noise), 0)
     assert digest(split.train, split.validation) == "111d1066260cefc6"
+
+
+# Files of ten kinds, four real songs: title, artist, label, and the mean level in eight parts of the mel bands.
+ORDINARY = {
+    "02 Two (rock).flac": ("Two", "", "rock", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "A - One (pop).wav": ("One", "A", "pop", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Band - Five [jazz].m4a": ("Five", "Band", "jazz", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Three.ogg": ("Three", "", None, [29, 7, 0, 0, 0, 0, 0, 0]),
+    "four.mp3": ("Four", "Band", None, [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Six (Live).opus": ("Six (Live)", "", "metal", [29, 7, 0, 0, 0, 0, 0, 0]),
+    "Confession_-_Quesabe.mp3": ("Confession", "Quesabe", "hiphop", [52, 29, 13, 6, 1, 1, 1, 1]),
+    "Le_royaume_des_glous_glous_-_Raoul_de_QSM.mp3": (
+        "Le royaume des glous glous",
+        "Raoul de QSM",
+        "metal",
+        [69, 45, 14, 19, 17, 11, 4, 3],
+    ),
+    "Yuanan_-_Miedo_-_Yuanan.mp3": ("Miedo", "Yuanan", "reggae", [71, 26, 15, 13, 8, 2, 1, 0]),
+    "de_bonne_humeur_-_Le_Nez_Tordu.mp3": ("de bonne humeur", "Le Nez Tordu", "pop", [97, 44, 26, 14, 4, 1, 1, 1]),
+}
+
+
+def _summary(song) -> tuple:
+    sound = read_sound(song.path)
+    song = song.with_tags(sound.title, sound.artist)
+    levels = audio_to_matrix(sound.samples).reshape(8, -1).mean(axis=1)
+    return song.title, song.artist, song.genre, levels.round().astype(int).tolist()
+
+
+def test_what_ordinary_songs_are_read_as_does_not_change(tmp_path):
+    for name, kind in {"A - One (pop).wav": "WAV", "02 Two (rock).flac": "FLAC", "Three.ogg": "OGG"}.items():
+        soundfile.write(tmp_path / name, tune(20, RATE, 2), RATE, format=kind)
+    encode(tmp_path / "four.mp3", tune(20, 48_000), 48_000, **MP3, tags={"title": "Four", "artist": "Band"})
+    encode(tmp_path / "Band - Five [jazz].m4a", tune(20, 32_000), 32_000)
+    (tmp_path / "metal").mkdir()
+    encode(tmp_path / "metal" / "Six (Live).opus", tune(20, 48_000, 2), 48_000, codec="libopus")
+    songs = [*find_songs(tmp_path), *(find_songs(SHARED / "full_songs") if (SHARED / "full_songs").is_dir() else [])]
+    for song in songs:
+        *words, levels = _summary(song)
+        assert words == ORDINARY[song.path.name][:3], song.path.name
+        assert np.abs(np.subtract(levels, ORDINARY[song.path.name][3])).max() <= 2, (song.path.name, levels)
 
 
 def test_a_drawn_matrix_is_read_back_without_loss(tmp_path):

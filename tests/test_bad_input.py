@@ -18,7 +18,7 @@ from PIL import Image
 from sound_files import encode, tune
 
 import utils
-from genres import datasets, ear, library, named_features, runs
+from genres import datasets, ear, library, runs
 from genres.audio import load_audio
 from genres.common import GENRES, InputError
 from genres.fingerprints import read_fingerprints
@@ -88,7 +88,6 @@ PICTURE = MISSING | {
     "one wrong pixel": lambda path: SPOT.save(path),
 }
 SPLIT = MISSING | {"other pictures": _bytes(b"image,genre\nother.png,rock\n")}
-FEATURES = {"no numbers": _bytes(b"filename,length,mfcc1_mean,label\nblues.00000.wav,1,loud,blues\n")}
 LIBRARY = {"other columns": _bytes(b"file,genre\na.mp3,rock\n"), "an open quote": _bytes(b'file,size\n"a\nb,1\n')}
 LABELS = ANYWHERE | {
     "other columns": _bytes(b"name;genre\na.mp3;rock\n"),
@@ -120,12 +119,11 @@ READERS = [
     ("{}.png", picture_to_matrix, PICTURE),
     ("{}.png", read_song_picture, PICTURE),
     ("train_data.csv", lambda path: datasets.read_split(TABLE, path.parent), ANYWHERE | SPLIT),
-    ("features_30_sec.csv", named_features.read_kaggle_features, ANYWHERE | FEATURES),
     ("songs.csv", library.read_rows, LIBRARY),
     ("songs.csv", lambda path: find_songs(path.parent), LABELS),
     ("metrics.json", lambda path: runs.update_metrics(path, more=1), ANYWHERE | METRICS),
     ("prints.npz", read_fingerprints, ANYWHERE),
-    ("ear.npz", ear.read_heard, ANYWHERE),
+    ("ear.npz", ear.read_ear_features, ANYWHERE),
     ("weights.npz", ear.read_network, ANYWHERE | WEIGHTS),
     ("model.pt", utils.load_model, ANYWHERE | MODEL),
 ]

@@ -1,4 +1,4 @@
-"""Named features, the pretrained ear, and what learns from them: against signals and values that are known."""
+"""Named features, the pretrained tagger, and what learns from them: against signals and values that are known."""
 
 from functools import partial
 
@@ -7,24 +7,25 @@ import pandas as pd
 import pytest
 import soundfile
 import torch
-from conftest import SHARED
+from conftest import ROOT, SHARED, refused
+from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 
 import utils
 from genres import ear, plots
 from genres import named_features as features
 from genres.audio import load_audio
 from genres.common import GENRES, SAMPLE_RATE
-from genres.datasets import clips_with_audio, find_dataset
+from genres.datasets import artist_numbers, clips_with_audio, find_dataset
 from genres.runs import Split
-from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix
+from genres.spectrogram import CLIP_SAMPLES, COLUMNS, MEL_BINS, audio_to_matrix
 
 
 @pytest.mark.parametrize(("frequency", "note"), [(523.25, 0), (880.0, 9), (1318.51, 4), (2793.83, 5)])
-def test_a_tone_is_heard_at_its_frequency_and_as_its_note_in_sound_and_picture(frequency, note):
+def test_a_tone_lies_at_its_frequency_and_is_its_note_in_sound_and_picture(frequency, note):
     tone = (0.5 * np.sin(2 * np.pi * frequency * np.arange(4 * SAMPLE_RATE) / SAMPLE_RATE)).astype(np.float32)
     drawn = features.frames_of_matrices(audio_to_matrix(tone)[None])
     for frames in (features.frames_of_sound(tone), {name: values[0] for name, values in drawn.items()}):
-        inner = {name: values[:, 3:-3].mean(axis=1) for name, values in frames.items()}  # the ends hear the clip's edge
+        inner = {name: values[:, 3:-3].mean(axis=1) for name, values in frames.items()}  # the ends hold the clip's edge
         assert inner["centroid"] == pytest.approx(frequency, rel=0.1)
         assert inner["rolloff"] == pytest.approx(frequency, rel=0.1)
         assert inner["chroma"].argmax() == note
@@ -33,7 +34,7 @@ def test_a_tone_is_heard_at_its_frequency_and_as_its_note_in_sound_and_picture(f
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_flat_pictures_give_finite_rows_and_are_drawn_without_what_they_lack(level):
     flat = np.full((1, MEL_BINS, COLUMNS), level, np.uint8)
-    assert np.isfinite(features.describe_matrices(flat).to_numpy()).all()
+    assert np.isfinite(features.features_of_matrices(flat).to_numpy()).all()
     frames = {name: values[0] for name, values in features.frames_of_matrices(flat).items()}
     figure = plots.plot_feature_frames({"a picture": frames}, ["zero_crossing_rate", "rms", "chroma"], "a title")
     assert "not in a picture" in {text.get_text() for axes in figure.axes for text in axes.texts}
@@ -56,35 +57,35 @@ def test_a_run_learns_from_its_training_rows_only_and_is_read_the_second_time(ki
     spoiled.iloc[order[90:]] = 1e6
     split = Split("random", order[:90], order[90:])
     run = partial(features.run_features, tmp_path, tmp_path / "log.csv", kind, labels=labels, split=split, seed=0)
-    first = run(table)
+    first = run(table, rows)
     assert (first.logits["validation"].argmax(axis=1) == labels[split.validation]).mean() > 0.9
-    assert np.array_equal(first.logits["train"], run(spoiled).logits["train"])
-    monkeypatch.setattr(features, "make_classifier", None)
-    assert np.array_equal(run(table).logits["validation"], first.logits["validation"])
-
-
-def test_kaggle_s_table_is_read_by_our_names(tmp_path):
-    path = tmp_path / "features_30_sec.csv"
-    assert features.read_kaggle_features(path) is None
-    path.write_text("filename,length,spectral_centroid_mean,mfcc2_var,label\nblues.00000.wav,1,1784.2,9,blues\n")
-    table = features.read_kaggle_features(path)
-    assert table.loc["blues00000.png"].to_dict() == {"centroid_mean": 1784.2, "mfcc_02_std": 3.0}
+    assert np.array_equal(first.logits["train"], run(spoiled, spoiled.to_numpy()).logits["train"])
+    monkeypatch.setattr(features.Pipeline, "fit", None)
+    assert np.array_equal(run(table + 1e-12, rows).logits["validation"], first.logits["validation"])
+    with pytest.raises(TypeError):
+        run(table, rows + 1)  # other pictures: it would be trained
 
 
 def test_our_rows_from_sound_are_kaggle_s(gtzan):
     dataset = find_dataset(gtzan)
-    kaggle = features.read_kaggle_features(dataset.images.parent / "features_30_sec.csv")
-    pairs = clips_with_audio(dataset, 1)[:3]
-    if kaggle is None or not pairs:
+    path, pairs = dataset.images.parent / "features_30_sec.csv", clips_with_audio(dataset, 1)[:3]
+    if not path.is_file() or not pairs:
         pytest.skip("no sound or no table here")
-    for audio, picture in pairs:
-        row = features.describe_sound(load_audio(audio))
-        for name in ("centroid_mean", "rolloff_mean", "bandwidth_mean", "zero_crossing_rate_mean", "mfcc_02_mean"):
-            assert row[name] == pytest.approx(kaggle.loc[picture.name, name], rel=0.01), name
+    kaggle = pd.read_csv(path, index_col="filename")
+    theirs = {name: f"spectral_{name}_mean" for name in ("centroid", "bandwidth")}
+    theirs |= {name: f"{name}_mean" for name in ("rolloff", "zero_crossing_rate")} | {"mfcc_02": "mfcc2_mean"}
+    for audio, _ in pairs:
+        row = features.features_of_sound(load_audio(audio))
+        for name, column in theirs.items():
+            assert row[f"{name}_mean"] == pytest.approx(kaggle.loc[audio.name, column], rel=0.01), name
 
 
 RATE = ear.SAMPLE_RATE
-CHORD = {"electronic": 0.4231, "ambient": 0.2560, "electronica": 0.1318}  # what the checked port heard in `_chord`
+CHORD = {
+    "electronic": 0.4231,
+    "ambient": 0.2560,
+    "electronica": 0.1318,
+}  # the strongest tags of `_chord` in a port that was checked
 
 
 def _chord(seconds: float) -> np.ndarray:
@@ -95,46 +96,47 @@ def _chord(seconds: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("clip", ["blues.00000", "classical.00001", "metal.00003"])
-def test_clips_sound_to_the_ear_as_published(clip):
+def test_clips_have_the_published_tags_and_pools(clip):
     if not (SHARED / "musicnn" / "gtzan.npz").is_file():
         pytest.skip("no published features here")
     published = np.load(SHARED / "musicnn" / "gtzan.npz")
     row = list(published["exact_tracks"]).index(clip)
-    heard = ear.hear(utils.load_audio(SHARED / "gtzan/Data/genres_original" / clip.split(".")[0] / f"{clip}.wav"))
+    patches = ear.listen(utils.load_audio(SHARED / "gtzan/Data/genres_original" / clip.split(".")[0] / f"{clip}.wav"))
     pools = np.concatenate([published["exact_mean_pool"], published["exact_max_pool"]], axis=1)
-    assert len(heard.starts) == 10
-    assert heard.tags.mean(axis=0) == pytest.approx(published["exact_tags"][row], abs=1e-3)
-    off = np.abs(heard.pools.mean(axis=0) - pools[row]) / np.maximum(pools.std(axis=0), 0.01)
+    assert len(patches.starts) == 10
+    assert patches.tags.mean(axis=0) == pytest.approx(published["exact_tags"][row], abs=1e-3)
+    off = np.abs(patches.pools.mean(axis=0) - pools[row]) / np.maximum(pools.std(axis=0), 0.01)
     assert off.max() < 0.02  # of a standard deviation
 
 
-def test_a_chord_is_heard_as_it_was_when_this_was_written():
-    tags = ear.hear(_chord(7)).tags.mean(axis=0)
+def test_a_chord_has_the_tags_that_it_had_when_this_was_written():
+    tags = ear.listen(_chord(7)).tags.mean(axis=0)
     strongest = {ear.TAGS[k]: tags[k] for k in np.argsort(-tags)[:3]}
     assert strongest == pytest.approx(CHORD, abs=0.005)
 
 
-@pytest.mark.parametrize(("seconds", "patches"), [(0.2, 1), (3, 1), (30.01, 10), (3600, ear.MOST_PATCHES)])
-def test_sounds_of_odd_lengths_are_heard(monkeypatch, seconds, patches):
+@pytest.mark.parametrize(("seconds", "count"), [(0.2, 1), (3, 1), (30.01, 10), (3600, ear.MOST_PATCHES)])
+def test_sounds_of_odd_lengths_have_tags(monkeypatch, seconds, count):
     monkeypatch.setattr(ear.EarNetwork, "pools", lambda _, log_mel: torch.zeros(len(log_mel), 1506))
-    heard = ear.hear(np.resize(_chord(3), int(seconds * RATE)))
-    assert heard.tags.shape == (patches, 50)
-    assert heard.starts[-1] + 2.9 <= max(seconds, 3)
-    assert seconds - heard.starts[-1] < 6
+    patches = ear.listen(np.resize(_chord(3), int(seconds * RATE)))
+    assert patches.tags.shape == (count, 50)
+    assert patches.starts[-1] + 2.9 <= max(seconds, 3)
+    assert seconds - patches.starts[-1] < 6
 
 
 def test_silence_gives_numbers_and_a_pause_is_not_listened_to():
-    assert np.isfinite(ear.hear(np.zeros(4 * RATE, np.float32)).tags).all()
-    paused = ear.hear(np.concatenate([_chord(6), np.zeros(9 * RATE, np.float32), _chord(6)]))
+    assert np.isfinite(ear.listen(np.zeros(4 * RATE, np.float32)).tags).all()
+    paused = ear.listen(np.concatenate([_chord(6), np.zeros(9 * RATE, np.float32), _chord(6)]))
     assert not ((paused.starts > 6) & (paused.starts < 12)).any()
 
 
 def test_a_bad_clip_among_others_is_left_out(tmp_path):
     soundfile.write(tmp_path / "good.wav", _chord(6), RATE)
     (tmp_path / "bad.wav").write_bytes(b"no sound")
-    good, bad = ear.hear_clips([tmp_path / "good.wav", tmp_path / "bad.wav"])
+    good, bad, none = ear.read_clip_features([tmp_path / "good.wav", tmp_path / "bad.wav", None])
     assert np.isfinite(good).all()
     assert np.isnan(bad).all()
+    assert np.isnan(none).all()
 
 
 def _songs(per_genre: int) -> tuple[np.ndarray, np.ndarray]:
@@ -151,3 +153,57 @@ def test_the_head_learns_genres_and_what_never_changed_does_not_disturb_it(per_g
     head, (rows, labels) = ear.fit_head(*_songs(per_genre)), _songs(25)
     rows[:, 100:500] += 1
     assert (head.logits(rows).argmax(axis=1) == labels).mean() > 0.8
+
+
+def test_the_head_is_scikit_learn_s_discriminant_analysis():
+    rows, labels = _songs(5)
+    head, genres = ear.fit_head(rows, labels), np.full(10, 0.1)
+    analysis = LinearDiscriminantAnalysis(solver="lsqr", shrinkage=ear.SHRINKAGE, priors=genres)
+    varying = head.standardised(rows)[:, rows.std(axis=0) > ear.SMALLEST_DEVIATION]
+    expected = ear.LOGIT_SCALE * analysis.fit(varying, labels).decision_function(varying)
+    ours = head.logits(rows)
+    assert ours - ours[:, :1] == pytest.approx(expected - expected[:, :1], abs=1e-3)
+
+
+def test_of_a_long_file_the_clip_in_the_middle_is_tagged_which_its_picture_shows(tmp_path):
+    quiet, loud = np.random.default_rng(0).normal(0, 0.05, 20 * RATE), np.resize(_chord(3), CLIP_SAMPLES)
+    soundfile.write(tmp_path / "clip.wav", loud, RATE)
+    soundfile.write(tmp_path / "song.wav", np.concatenate([quiet, loud, quiet]), RATE)
+    clip, song = ear.read_clip_features([tmp_path / "clip.wav", tmp_path / "song.wav"])
+    assert song == pytest.approx(clip, abs=1e-3)
+
+
+@pytest.mark.parametrize("layout", ["folders", "songs.csv"])
+def test_genres_of_one_s_own_are_told_apart(layout, tmp_path):
+    names, rows = ["brown noise", "chords"] if layout == "folders" else ["jazz", "rock"], ["file,genre"]
+    noise = np.cumsum(np.random.default_rng(0).normal(0, 1e-3, (3, 4 * RATE)), axis=1)
+    for number in range(3):
+        for name, samples in zip(names, (0.3 * np.sin(noise[number]), _chord(4 + number)), strict=True):
+            place = tmp_path / name if layout == "folders" else tmp_path
+            place.mkdir(exist_ok=True)
+            soundfile.write(place / f"{name}{number}.wav", samples, RATE)
+            rows.append(f"{name}{number}.wav,{name}")
+    if layout == "songs.csv":
+        (tmp_path / "songs.csv").write_text("\n".join(rows))
+    found = ear.songs_by_genre(tmp_path)
+    assert {genre: len(paths) for genre, paths in found.items()} == dict.fromkeys(names, 3)
+    features = ear.read_clip_features([path for paths in found.values() for path in paths])
+    assert ear.leave_one_out(features, np.repeat([0, 1], 3)).argmax(axis=1).tolist() == [0, 0, 0, 1, 1, 1]
+    with refused("two genres with two songs"):
+        ear.songs_by_genre(next(tmp_path.glob("*/"), tmp_path / f"{names[0]}0.wav"))
+
+
+def test_what_is_no_music_is_out_of_distribution_for_the_tagger_and_music_is_not():
+    shipped = ear.read_ear_features(ROOT / "data" / "gtzan" / "ear.npz")
+    tracks = pd.read_csv(ROOT / "data" / "gtzan" / "tracks.csv", dtype=str, keep_default_na=False)
+    tracks = tracks.set_index("image").loc[list(shipped)]
+    features = np.stack(list(shipped.values()))
+    clips = ear.fit_neighbours(features, tracks.reset_index(), artist_numbers(tracks))
+    time = np.arange(30 * RATE) / RATE
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
+    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), (np.arange(len(time)) % 11_025 == 0) * 0.9]
+    for samples in foreign:
+        assert clips.is_unfamiliar(ear.listen(samples.astype(np.float32)).features[None])
+    band = ear.listen(load_audio(ROOT / "data_samples" / "demo_band.mp3")).features
+    assert not clips.is_unfamiliar(band[None])
+    assert np.mean([clips.is_unfamiliar(row[None]) for row in features]) < 0.02

@@ -16,7 +16,7 @@ from conftest import ROOT, git_status
 from test_songs import MATRICES, answered
 
 import run
-from genres import demo_songs, metrics, named_features, plots, runs
+from genres import demo_songs, metrics, named_features, notebooks, plots, runs
 from genres.audio import load_audio
 from genres.common import GENRES, SAMPLE_RATE
 from genres.runs import VIEWS
@@ -106,7 +106,7 @@ def test_a_notebook_opened_alone_says_where_it_belongs(path, tmp_path, monkeypat
 def test_notebook_01_needs_no_sound_and_calls_a_set_by_its_own_name(small_set, tmp_path):
     shutil.copytree(small_set / "Data" / "images_original", tmp_path / "mine")
     given = {"data_folder": str(tmp_path / "mine"), "output_folder": str(tmp_path / "results")}
-    run.execute("01", tmp_path / "01.ipynb", given)
+    notebooks.execute("01", tmp_path / "01.ipynb", given)
     said = json.dumps([cell.get("outputs", []) for cell in nbformat.read(tmp_path / "01.ipynb", 4).cells])
     assert "0 sound files are at hand" in said
     assert "own set 'mine'" in said and "GTZAN" not in said

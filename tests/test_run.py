@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from graphlib import TopologicalSorter
 
 import nbformat
@@ -12,7 +13,8 @@ import pytest
 from conftest import ROOT, refused
 
 import run
-from genres.common import InputError
+from genres import library, notebooks
+from genres.common import InputError, relative_path
 
 MODULES = {path.stem: path for path in [ROOT / "run.py", ROOT / "utils.py", *(ROOT / "genres").glob("[a-z]*.py")]}
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
@@ -21,9 +23,8 @@ KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 @pytest.fixture
 def executed(monkeypatch) -> dict:
     """The parameters that each notebook would have been run with, by its number; no notebook is run."""
-    calls, names = {}, {f"{number:02d}": ROOT / "notebooks" / f"{number:02d}_name.ipynb" for number in range(7)}
-    monkeypatch.setattr(run, "NOTEBOOKS", names)
-    monkeypatch.setattr(run, "execute", lambda number, target, parameters, place=0: calls.update({number: parameters}))
+    calls = {}
+    monkeypatch.setattr(notebooks, "execute", lambda number, target, parameters, *_: calls.update({number: parameters}))
     return calls
 
 
@@ -45,6 +46,9 @@ def test_readme_begins_with_commands_that_make_and_run_py_know():
 def test_folders_reach_the_notebooks_as_text_whatever_they_look_like(data, small_set, tmp_path, monkeypatch, executed):
     monkeypatch.chdir(tmp_path)
     (tmp_path / data).symlink_to(small_set, target_is_directory=True)
+    for folder in ("2024", "AC'DC"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.mp3").touch()
     run.main(["pipeline", "--data", data, "--songs", "2024", "AC'DC", "--output", "results", "--settings", "test"])
     assert sorted(executed) == sorted(run.NOTEBOOKS)
     given = {"data_folder": str(tmp_path / data), "output_folder": str(tmp_path / "results")}
@@ -62,26 +66,67 @@ def test_every_setting_is_a_parameter_of_its_notebook():
             assert set(settings.get(number, {})) | common <= named, path.name
 
 
-def test_songs_are_given_to_notebook_04_and_to_nothing_else(executed, tmp_path, capsys, monkeypatch):
+def test_what_is_wrong_with_the_names_is_said_before_a_notebook_runs(executed, small_set, tmp_path):
+    (tmp_path / "file").touch()
+    data, long = ["--data", str(small_set)], "x" * 300
+    commands = {
+        "typo' does not exist": ["pipeline", *data, "--songs", str(tmp_path / "typo")],
+        "cannot be written": ["pipeline", *data, "--output", str(tmp_path / "file" / "results")],
+        "too long": ["pipeline", "--data", long],
+        "gpt-4o' does not exist": ["songs", str(small_set / "songs"), "--model", "gpt-4o"],
+        "not a table of this project": ["songs", str(small_set / "songs"), "--output", str(small_set / "songs")],
+        "out/rock.m3u8' would be overwritten": ["songs", str(small_set / "songs"), "--output", str(tmp_path / "out")],
+    }
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "rock.m3u8").write_text("mine")
+    for sentence, words in commands.items():
+        with pytest.raises(SystemExit) as ended:
+            run.main(words)
+        assert sentence in str(ended.value).replace("\\", "/") and "\n" not in str(ended.value)
+    assert not executed
+    assert (tmp_path / "out" / "rock.m3u8").read_text() == "mine"
+
+
+@pytest.fixture
+def asked(monkeypatch) -> list:
+    """The songs and the table of each call of the library; nothing is classified."""
+    calls = []
+
+    def classify(songs, path, models, shown):
+        calls.append((songs, path, models))
+        return library.read_rows(path)
+
+    monkeypatch.setattr(library, "classify_library", classify)
+    return calls
+
+
+def test_songs_of_two_folders_have_tables_of_their_own_and_a_page_that_is_named(asked, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "1999").mkdir()
-    (tmp_path / "1999" / "a song (rock).mp3").write_bytes(b"x")
-    run.main(["songs", "1999", "--model", "my.pt", "--output", "out"])
-    assert list(executed) == ["04"]
-    given = {"songs_folder": [str(tmp_path / "1999")], "output_folder": str(tmp_path / "out"), "songs_only": True}
-    assert executed["04"] == given | {"model_path": str(tmp_path / "my.pt")}
-    assert "songs.csv" in capsys.readouterr().out
+    for folder in ("1999", "2024"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a song (rock).mp3").write_bytes(b"x")
+        run.main(["songs", folder])
+    (tmp_path / "my.pt").touch()
+    run.main(["songs", "1999", "--model", "my.pt", "--output", "{2024} mixes"])
+    first, second, third = asked
+    assert first[1] != second[1]
+    assert first[1].parent.parent == second[1].parent.parent == ROOT / "data" / "songs_run"
+    assert [song.title for song in third[0]] == ["a song"]
+    assert (third[1], third[2].path) == (tmp_path / "{2024} mixes" / "songs.csv", tmp_path / "my.pt")
+    assert "{2024} mixes/songs.html" in capsys.readouterr().out.replace(os.sep, "/")
 
 
 @pytest.fixture
 def notebook(tmp_path, monkeypatch):
     """Give a function that makes notebook 99 of these sources, the first of them its parameters."""
-    monkeypatch.setitem(run.NOTEBOOKS, "99", tmp_path / "99_trial.ipynb")
+    monkeypatch.setitem(notebooks.NOTEBOOKS, "99", tmp_path / "99_trial.ipynb")
 
     def make(*sources: str) -> None:
         cells = [nbformat.v4.new_code_cell(source) for source in sources]
         cells[0].metadata["tags"] = ["parameters"]
-        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), run.NOTEBOOKS["99"])
+        nbformat.write(
+            nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), notebooks.NOTEBOOKS["99"]
+        )
 
     return make
 
@@ -90,8 +135,29 @@ def test_a_failing_notebook_names_its_cell_and_the_sentence(notebook, tmp_path):
     error = f"import sys; sys.path.insert(0, {str(ROOT)!r})\nfrom genres.common import InputError"
     notebook("folder = ''", f"{error}\nraise InputError(f'No songs in {{folder}}.')")
     with refused(r"^Notebook 99_trial stopped in cell \d: No songs in here\.$"):
-        run.execute("99", tmp_path / "out" / "99.ipynb", {"folder": "here"})
+        notebooks.execute("99", tmp_path / "out" / "99.ipynb", {"folder": "here"})
     assert (tmp_path / "out" / "99.ipynb").is_file(), "the copy shows how far it came"
+
+
+def test_a_failing_notebook_or_ctrl_c_ends_all_lanes_in_seconds(notebook, tmp_path, monkeypatch):
+    notebook("fail = 0", "import os, time\nos.kill(os.getpid(), 9) if fail else time.sleep(600)")
+    for stop in ("a notebook", "Ctrl-C"):
+        lanes = notebooks.Lanes(tmp_path / stop, lambda number: {})
+        first = lanes.start(["99", "99"])
+        while not lanes.clients or not lanes.clients[0].code_cells_executed:
+            time.sleep(0.1)
+        if stop == "Ctrl-C":
+            monkeypatch.setattr(notebooks, "wait", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+            other = []
+        else:
+            lanes.parameters = lambda number: {"fail": 1}
+            other = [lanes.start(["99"])]
+        started = time.monotonic()
+        with pytest.raises(KeyboardInterrupt if stop == "Ctrl-C" else InputError, match=r"want of memory|^$"):
+            lanes.finish(first, *other)
+        lanes.pool.shutdown(wait=True)
+        assert time.monotonic() - started < 60, "on a free machine it takes two seconds"
+        assert len(lanes.clients) == 1 + len(other), "no further notebook starts"
 
 
 def test_a_failing_pipeline_ends_with_the_sentence_and_another_exit_code(small_set, tmp_path, monkeypatch):
@@ -99,16 +165,16 @@ def test_a_failing_pipeline_ends_with_the_sentence_and_another_exit_code(small_s
         if number == "01":
             raise InputError("Notebook 01 stopped in cell 3: why.")
 
-    monkeypatch.setattr(run, "execute", fail)
+    monkeypatch.setattr(notebooks, "execute", fail)
     with pytest.raises(SystemExit, match=r"^Notebook 01 stopped in cell 3: why\.$"):  # a text makes the exit code 1
         run.main(["pipeline", "--data", str(small_set), "--output", str(tmp_path)])
 
 
 def test_a_committed_notebook_does_not_show_the_run_s_own_parameters(notebook, tmp_path, capfd):
     notebook("seed = 0", "", "seed")
-    run.execute("99", tmp_path / "99.ipynb", {"seed": 7})
+    notebooks.execute("99", tmp_path / "99.ipynb", {"seed": 7})
     assert "WARNING" not in capfd.readouterr().err, "a warning that a user can do nothing about"
-    clean = run.without_parameters(nbformat.read(tmp_path / "99.ipynb", 4))
+    clean = notebooks.without_parameters(nbformat.read(tmp_path / "99.ipynb", 4))
     nbformat.validate(clean)
     assert [cell.source for cell in clean.cells] == ["seed = 0", "", "seed"]
     assert [cell.execution_count for cell in clean.cells] == [1, 2, 3]
@@ -120,15 +186,71 @@ def test_a_committed_notebook_does_not_show_the_run_s_own_parameters(notebook, t
 @pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
 def test_make_hands_names_over_as_they_are_and_fails_where_run_py_fails(tmp_path):
     interpreter = tmp_path / "python"
-    interpreter.write_text('#!/bin/sh\necho "$*|$GENRES_DATA|$GENRES_SONGS"\nexit 3\n')
+    interpreter.write_text('#!/bin/sh\necho "$*|$GENRES_DATA|$GENRES_SONGS|$GENRES_MODEL|"\nexit 3\n')
     interpreter.chmod(0o755)
     for name in ("requirements.txt", "ready"):  # nothing is to be installed
         (tmp_path / name).touch()
     words = ["make", "-f", ROOT / "Makefile", "pipeline", f"PY={interpreter}", "READY=ready", "DATA=it's 1999"]
-    words.append("SONGS=a b;$(echo no)")
-    made = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    words.append("SONGS=Ke$ha & co;$(echo no)$(shell touch no)")
+    shell = os.environ | {"MODEL": "gpt-4o"}
+    made = subprocess.run(words, cwd=tmp_path, env=shell, capture_output=True, text=True, check=False)
     assert made.returncode != 0
-    assert any(line.startswith("run.py pipeline|it's 1999|a b;") for line in made.stdout.splitlines())
+    assert made.stdout.splitlines()[0] == "run.py pipeline|it's 1999|Ke$ha & co;$(echo no)$(shell touch no)||"
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
+@pytest.mark.parametrize("found, asked", [("0", "pip install"), ("1", "venv --clear")], ids=["sound", "broken"])
+def test_make_repairs_an_environment_that_is_broken_and_keeps_one_that_is_not(found, asked, tmp_path):
+    """`found`: with what the environment's Python ends when it is asked for its version."""
+    log = tmp_path / "log"
+    for name, ends in (("inside", f'case "$2" in *pip*) exit {found};; esac'), ("outside", "")):
+        (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n{ends}\n')
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "requirements.txt").touch()
+    words = ["make", "-f", ROOT / "Makefile", "data", f"PY={tmp_path}/inside", f"PYTHON={tmp_path}/outside"]
+    subprocess.run([*words, "READY=ready"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert asked in log.read_text()
+    assert ("venv --clear" in log.read_text()) == (found == "1")
+
+
+def test_a_path_on_another_drive_is_shown_as_it_is(monkeypatch):
+    def fail(*_):
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", fail)
+    assert relative_path("D:/results") == "D:/results"
+
+
+@pytest.mark.parametrize("setting", [{"PYTHONOPTIMIZE": "2"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONIOENCODING": "cp1252"}])
+def test_commands_work_under_python_s_own_settings(setting, tmp_path):
+    words = [sys.executable, str(ROOT / "run.py"), "songs", str(tmp_path / "音楽")]
+    environment = os.environ | setting
+    ended = subprocess.run(words, env=environment, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert b"does not exist" in ended.stderr and b"Traceback" not in ended.stderr
+
+
+def test_a_python_without_the_packages_says_which_to_call(tmp_path):
+    words = [sys.executable, "-S", str(ROOT / "run.py"), "songs", "x"]  # -S: without what is installed
+    ended = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ended.returncode == 1
+    assert ".venv" in ended.stderr and "Traceback" not in ended.stderr
+
+
+def test_a_browser_is_opened_for_a_person_at_a_screen_only(monkeypatch):
+    for name in ("CI", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(sys, "platform", "linux")
+    assert not run.has_browser()
+    monkeypatch.setenv("DISPLAY", ":0")
+    assert run.has_browser()
+    monkeypatch.setenv("CI", "1")
+    assert not run.has_browser()
+
+
+def test_one_notebook_of_the_report_may_be_named_by_its_number_alone():
+    assert run.arguments().parse_args(["report", "--only", "3", "04"]).only == ["03", "04"]
 
 
 def _imported(path) -> set[str]:

@@ -8,7 +8,7 @@ import pytest
 from conftest import refused
 from sound_files import encode, tune
 
-from genres.common import ROOT
+from genres.common import ROOT, InputError, digest
 from genres.song_files import Song, file_names, find_songs, known_title, map_genre, split_folders, split_title
 
 TRACKS = pd.read_csv(ROOT / "data" / "gtzan" / "tracks.csv", dtype=str, keep_default_na=False)
@@ -41,21 +41,109 @@ def test_labels_come_from_table_name_or_folder(tmp_path):
     assert [song.path.name for song in songs.values() if not song.usable] == ["gone.mp3"]
 
 
+LABELS = {  # ends of names: the label, and what is said where there is none
+    "blues": [
+        "(blues)",
+        "(blues) (1)",
+        "(blues) - Copy",
+        "(blues) copy 2",
+        "(blues) - Kopie (2)",
+        "(blues) [dQw4w9WgXcQ]",
+    ],
+    "jazz": ["\uff08jazz\uff09", "{jazz}", "\u3010jazz\u3011", "(jazz) ", "(Smooth Jazz)", "(jazz) (Live)", "[ JAZZ ]"],
+    "hiphop": ["(Hip-Hop)", "[hip-hop-rap]", "(Rap)"],
+    "rock": ["(Rock & Roll)", "(Iggy Pop) (rock)", "(Hard Rock)"],
+    None: ["(Iggy Pop)", "(feat. Kid Rock)", "(The Moody Blues)", "(Paris Opera)", "(no jazz)", "(Jazz & Blues)"],
+    "": ["", "(1)", " - Copy", "(1999)", "[dQw4w9WgXcQ]"],
+}
+
+
+def test_a_bracket_is_a_label_only_if_it_is_a_genre_alone_and_copies_do_not_count(tmp_path):
+    ends = {f"At Last {end}.mp3": genre for genre, these in LABELS.items() for end in these}
+    _touch(tmp_path, *ends)
+    songs = {song.path.name: song for song in find_songs(tmp_path)}
+    assert {name: songs[name].genre for name in ends} == {name: genre or None for name, genre in ends.items()}
+    assert {name for name, song in songs.items() if "none of the ten" in song.note} == {
+        name for name, genre in ends.items() if genre is None
+    }
+    assert {songs[name].title.split(" (")[0] for name in ends} == {"At Last"}
+
+
+def test_the_nearest_folder_of_a_genre_counts_and_no_artist_s(tmp_path):
+    genres = {"jazz/Miles/1959/a.mp3": "jazz", "rock/Iggy Pop/b.mp3": "rock", "Kid Rock/c.mp3": None}
+    _touch(tmp_path, *genres)
+    songs = {song.path.relative_to(tmp_path).as_posix(): song.genre for song in find_songs(tmp_path)}
+    assert songs == genres
+
+
+def test_rows_of_the_table_count_for_the_file_they_mean(tmp_path, capsys):
+    _touch(tmp_path, "sub/a.mp3", "b.mp3", "c.mp3", "d.mp3")
+    rows = ["sub/../b.mp3;B;pop", f"{tmp_path}/c.mp3;C;rock", f"{(tmp_path / 'sub').as_uri()}/a.mp3;A;jazz"]
+    rows += ["d.mp3;D;pop", "./D.mp3;;rock", f"{'n' * 300}.mp3;N;pop", "~nobody.mp3;T;pop"]
+    (tmp_path / "songs.csv").write_text("\n".join(["file;Titel;Label", *rows]))
+    songs = {song.title: song for song in find_songs(tmp_path)}
+    genres = {title: song.genre for title, song in songs.items()}
+    assert genres == {"A": "jazz", "B": "pop", "C": "rock", "D": None, "N": None, "T": None}
+    assert "two genres: pop, rock" in songs["D"].note
+    assert [song.title for song in songs.values() if not song.usable] == ["N", "T"]
+    (tmp_path / "songs.csv").write_text("file,style\nb.mp3,pop\n")
+    find_songs(tmp_path)
+    assert "style" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such files there")
+def test_what_the_system_does_not_read_has_a_line_and_the_others_are_found(tmp_path, monkeypatch):
+    _touch(tmp_path, "good (pop).mp3")
+    os.mkfifo(tmp_path / "pipe.mp3")
+    os.mkfifo(tmp_path / "pipe")
+    for name, target in {"loop.mp3": "loop.mp3", "zero.wav": "/dev/zero", "gone.mp3": "nowhere", "way": "way"}.items():
+        (tmp_path / name).symlink_to(target)
+    songs = {song.path.name: song for song in find_songs(*tmp_path.iterdir())}
+    assert songs == {song.path.name: song for song in find_songs(tmp_path)} | {"way": songs["way"]}
+    assert [name for name, song in songs.items() if song.usable] == ["good (pop).mp3"]
+    assert all(name in songs[name].note for name in ("pipe", "pipe.mp3", "loop.mp3", "zero.wav", "gone.mp3"))
+    for name in ("n" * 300, str(tmp_path / "n" / "a"), "~nobody.mp3"):
+        with refused("'.*' (does not exist|cannot be read)"):
+            find_songs(name)
+    monkeypatch.setattr(os, "scandir", _denied)
+    with refused("cannot be read .Permission denied"):
+        find_songs(tmp_path)
+
+
+def _denied(path):
+    raise PermissionError(13, "Permission denied", path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no such names there")
+def test_names_that_are_not_utf_8_and_control_signs_can_be_written(tmp_path):
+    for name in (b"Caf\xe9 (jazz).mp3", b"two\r\nlines (pop).mp3"):
+        (tmp_path / os.fsdecode(name)).touch()
+    songs = find_songs(tmp_path)
+    assert [(song.title, song.genre) for song in songs] == [("Caf\ufffd", "jazz"), ("two lines", "pop")]
+    assert songs[0].with_tags("A\rB\x00 \udcff", "").title == "A B  \ufffd"
+    assert len({digest(song.path) for song in songs}) == 2
+    assert str(InputError(f"'{songs[0].path.name}' is bad")).encode()
+    assert split_folders((tmp_path / "a b").as_uri()) == [tmp_path / "a b"]
+    assert split_folders("rock:/x") == split_folders("rock") + split_folders("/x")
+
+
 def test_every_kind_is_taken_and_what_cannot_be_used_is_listed_with_the_reason(tmp_path):
     kinds = "mp3 MP3 wav flac ogg oga opus m4a m4b mp4 mov webm mkv au snd wma aif aiff aac caf wv ape mp2 png"
     _touch(tmp_path, *(f"{number}.{kind}" for number, kind in enumerate(kinds.split())))
     without = {"no suffix", "Mr. Brown", "Vol. 2 (rock)", "new.kind"}
     _touch(tmp_path, *without, data=encode(tmp_path / "s.mp3", tune(), codec="libmp3lame"))
-    _touch(tmp_path, "song.m4p", "book.aax", "tune.mid", "album.zip", "half.mp3.part")
+    _touch(tmp_path, "song.m4p", "book.aax", "tune.mid", "album.zip", "half.mp3.part", "list.m3u", "a.tgz")
+    _touch(tmp_path, ".At Last (blues).mp3.icloud", "kaggle.webp", "kaggle.bmp")
     left_out = "Folder.jpg cover.jpg AlbumArt_{1F2}_Large.jpg AlbumArtSmall.jpg front.png a.txt a.csv a.pdf LICENSE"
-    _touch(tmp_path, *left_out.split(), ".hidden.mp3", "._a.mp3", "__MACOSX/a.mp3", "list.m3u", "Thumbs.db")
+    _touch(tmp_path, *left_out.split(), ".hidden.mp3", "._a.mp3", "__MACOSX/a.mp3", "$RECYCLE.BIN/b.mp3", "Thumbs.db")
     songs = {song.path.name: song for song in find_songs(tmp_path)}
     notes = {name: song.note for name, song in songs.items() if not song.usable}
-    assert sorted(notes) == ["album.zip", "book.aax", "half.mp3.part", "song.m4p", "tune.mid"]
+    refused_kinds = [".At Last (blues).mp3.icloud", "a.tgz", "album.zip", "book.aax", "half.mp3.part", "list.m3u"]
+    assert sorted(notes) == [*refused_kinds, "song.m4p", "tune.mid"]
     assert all(name in note for name, note in notes.items())
     assert "copy-protected and cannot be converted" in notes["song.m4p"]
     found = {f"{number}.{kind}" for number, kind in enumerate(kinds.split())}
-    assert set(songs) - set(notes) == found | without | {"s.mp3"}
+    assert set(songs) - set(notes) == found | without | {"s.mp3", "kaggle.webp", "kaggle.bmp"}
     assert songs["Mr. Brown"].title == "Mr. Brown"
     assert (songs["Vol. 2 (rock)"].title, songs["Vol. 2 (rock)"].genre) == ("Vol. 2", "rock")
 

@@ -6,59 +6,52 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import av
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
 import soundfile
 from conftest import SHARED, refused
 from PIL import Image, ImageOps
-from sound_files import tune
 
 import utils
-from genres import library, plots, songs, texture
-from genres.common import GENRES, ROOT
-from genres.ear import EarHead
+from genres import plots, songs
+from genres.common import GENRES, ROOT, SAMPLE_RATE
+from genres.ear import fit_neighbours, listen
 from genres.fingerprints import Fingerprints, Match
 from genres.song_files import Song, find_songs
-from genres.songs import SongResult, classify_songs, score_sentence, score_songs, song_table
-from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, audio_to_matrix, picture_to_matrix
+from genres.songs import Answer, SongResult, classify_songs, score_sentence, score_songs, song_table
+from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, picture_to_matrix
 from genres.web_pictures import read_song_picture, web_windows
 
 SAMPLE = ROOT / "data_samples" / "metal00002.png"
 MATRICES = np.random.default_rng(0).integers(0, 256, (40, MEL_BINS, COLUMNS), np.uint8)
 IMAGES = np.array([f"{GENRES[k % 10]}{k:05d}.png" for k in range(40)])
-PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292))
+PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 1292), np.resize(GENRES, 40))
 MATCH = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
-ASKED = []  # that a model was loaded, and of how many windows each song asked it
 
 
 def constant_model() -> SimpleNamespace:
     """Stands in for a model: says rock for everything."""
-    ASKED.append("loaded")
-    picture = SimpleNamespace(unsure_below=0.3, probabilities=lambda views: 0.05 + 0.5 * views["texture"])
-    rock = np.eye(10)[[GENRES.index("rock")]]
-    return SimpleNamespace(
-        probabilities=lambda matrices: picture.probabilities({"texture": rock}),
-        ensemble=lambda views: picture,
-        views=lambda matrices, heard=None: ASKED.append(len(matrices)) or {"texture": rock.repeat(len(matrices), 0)},
-        is_unfamiliar=lambda matrices: False,
-        web=None,
-        classifiers={},
-    )
+    rock = np.where(np.arange(10) == GENRES.index("rock"), 0.55, 0.05)[None]
+
+    def answer(matrices, ear_features=None) -> Answer:
+        probabilities = rock.repeat(len(matrices), 0)
+        return Answer(probabilities, {"cnn": np.log(probabilities)}, 0.3)
+
+    return SimpleNamespace(answer=answer, web=None, ear=None, neighbours=None)
 
 
 def answered(title: str = "a", answer: str = "rock", confidence: float = 0.5, label: str | None = None, **more):
     """A song with an answer of so much confidence in both of its windows; `more` are other fields of its result."""
     windows = np.full((2, 10), (1 - confidence) / 9)
     windows[:, GENRES.index(answer)] = confidence
-    views = {"cnn": np.log(windows), "texture": np.log(windows), "ear": np.log(windows[:1])}
-    given = {"starts": np.array([0.0, 15.0]), "views": views, "unsure_below": 0.4, "seconds": 45.0}
-    given |= {"matrices": MATRICES[:2], "overview": MATRICES[0]}
-    return SongResult(Song(Path(f"{title}.mp3"), title, label), windows=windows, **given | more)
+    views = {name: np.log(windows) for name in more.pop("views", ("cnn", "texture", "ear"))}
+    said = Answer(windows, views, 0.4, more.pop("unfamiliar", False))
+    given = {"starts": np.array([0.0, 15.0]), "seconds": 45.0, "matrices": MATRICES[:2], "overview": MATRICES[0]}
+    return SongResult(Song(Path(f"{title}.mp3"), title, label), answer=said, **given | more)
 
 
-WEB = {"kind": "web", "matrices": None, "views": {}}
+WEB = {"kind": "web", "matrices": None, "views": ()}
 
 
 def test_a_doubtful_answer_is_called_unsure_with_its_reason():
@@ -96,18 +89,19 @@ def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set, home):
         utils.classify_song(small_set / "gone.mp3")
 
 
-def test_what_is_no_music_is_out_of_distribution_and_music_is_not():
-    time = np.arange(30 * 22_050) / 22_050
-    noise = np.random.default_rng(0).normal(0, 0.1, len(time))
-    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), (np.arange(len(time)) % 11_025 == 0) * 0.9]
-    music = [picture_to_matrix(path) for path in sorted((ROOT / "data_samples").glob("*.png"))]
-    matrices = [*(audio_to_matrix(samples.astype(np.float32)) for samples in foreign), *music]
-    unfamiliar = [utils.shipped_model().is_unfamiliar(matrix[None]) for matrix in matrices]
-    assert unfamiliar == [True] * 3 + [False] * len(music)
+def test_what_is_no_music_is_out_of_distribution_and_music_is_not(small_set):
+    time = np.arange(30 * SAMPLE_RATE, dtype=np.float32) / SAMPLE_RATE
+    noise = np.random.default_rng(0).normal(0, 0.1, len(time)).astype(np.float32)
+    clicks = (np.arange(len(time)) % (SAMPLE_RATE // 2) == 0).astype(np.float32)
+    foreign = [noise, 0.3 * np.sin(2 * np.pi * 440 * time), clicks]
+    model = utils.shipped_model()
+    assert [model.neighbours.is_unfamiliar(listen(samples).features[None]) for samples in foreign] == [True] * 3
+    music = sorted((small_set / "songs").glob("*.mp3"))[:3]
+    assert not any(utils.classify_song(path).unfamiliar for path in music)
 
 
 def test_where_the_network_looks_is_what_its_answer_hangs_on():
-    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().network()
+    matrix, network = picture_to_matrix(SAMPLE), utils.shipped_model().cnn
     heat = utils.grad_cam(network, matrix[None], "metal")[0]
     assert (heat.shape, heat.min() >= 0, heat.max()) == (matrix.shape, True, pytest.approx(1))
     order, left = np.argsort(heat, axis=None), []
@@ -131,23 +125,15 @@ def test_the_table_marks_right_and_wrong_and_shows_a_title_never_as_code_or_a_fo
     assert html.count("mathjax_ignore") == 2
 
 
-def test_the_nearest_training_clip_of_a_training_clip_is_itself():
-    model = SimpleNamespace(familiarity=texture.fit_familiarity(MATRICES, IMAGES))
-    near = songs.nearest_clips(answered(matrices=MATRICES[7:8]), model, PRINTS)
-    assert (len(near), near["image"][0], near["genre"][0]) == (3, IMAGES[7], GENRES[7])
+def test_the_nearest_training_clip_of_a_training_clip_is_itself_with_the_genre_of_the_table():
+    features = np.random.default_rng(0).normal(size=(40, 803)).astype(np.float32)
+    table = pd.DataFrame({"image": [f"{g}/Rock {k}.png" for k, g in enumerate(PRINTS.genres)], "genre": PRINTS.genres})
+    model = SimpleNamespace(neighbours=fit_neighbours(features, table, np.arange(40)))
+    near = songs.nearest_clips(answered(ear_features=features[7:8]), model, PRINTS)
+    assert (len(near), near["image"][0], near["genre"][0]) == (3, table["image"][7], GENRES[7])
     assert near["distance"].is_monotonic_increasing
-    other_set = replace(PRINTS, images=IMAGES[:5])
-    assert songs.nearest_clips(answered(), model, other_set).empty
-    assert songs.nearest_clips(answered(**WEB), model, PRINTS).empty
-
-
-def test_the_nearest_clips_of_a_song_are_those_that_sound_so_to_the_ear():
-    heard = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
-    prints = replace(PRINTS, heard=dict(zip(IMAGES[:9].tolist(), heard, strict=True)))
-    head = EarHead(np.zeros(3), np.ones(3), np.zeros((3, 10)), np.zeros(10))
-    model = SimpleNamespace(classifiers={"ear": head}, familiarity=texture.fit_familiarity(MATRICES, IMAGES))
-    near = songs.nearest_clips(answered(heard=heard[3:4]), model, prints)
-    assert (len(near), near["image"][0], near["distance"][0]) == (3, IMAGES[3], 0)
+    assert songs.nearest_clips(answered(), model, PRINTS).empty, "a picture has no sound"
+    assert songs.nearest_clips(answered(ear_features=features), constant_model(), PRINTS).empty
 
 
 def test_the_search_says_what_was_looked_for():
@@ -156,52 +142,6 @@ def test_the_search_says_what_was_looked_for():
     assert table["looked for by"].tolist() == ["sound and title", "title"]
     assert table["in the training set"].tolist() == ["not found", "yes: Blondie, B, by its title"]
     assert songs.match_table([web], PRINTS)["looked for by"].tolist() == ["nothing"]
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Ten short songs, three that are none, and a picture."""
-    for number in range(10):
-        soundfile.write(tmp_path / f"{number} Ёлка 祭り (rock).wav", tune(3 + number / 10), 22_050)
-    (tmp_path / "bad (pop).mp3").write_bytes(b"no sound at all")
-    (tmp_path / "empty.mp3").touch()
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG\r\n")
-    shutil.copy(SAMPLE, tmp_path / "sample (metal).png")
-    library._model.cache_clear()
-    ASKED.clear()
-    with joblib.parallel_config(backend="threading", n_jobs=2):  # so that the test sees what was asked
-        yield tmp_path
-
-
-def test_every_song_has_a_row_and_a_bad_one_says_why(folder):
-    path = folder / "results" / "songs.csv"
-    library.classify_library(find_songs(folder), path, constant_model)
-    rows = pd.read_csv(path, dtype=str).set_index("song")
-    assert len(rows) == 14
-    for song, name in (("bad", "bad (pop).mp3"), ("empty", "empty.mp3"), ("broken", "broken.png")):
-        assert name in rows.loc[song, "note"]
-    columns = ["kind", "label", "answer", "right", "windows"]
-    assert rows.loc["3 Ёлка 祭り", columns].tolist() == ["sound", "rock", "rock", "✓", "1"]
-    assert rows.loc["sample", columns].tolist() == ["kaggle", "metal", "rock", "✗", "1"]
-    assert "10 of 11 songs right" in library.summary(path)
-    assert ASKED.count("loaded") <= 2, "once in each worker"
-
-
-def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder):
-    path, listed = folder / "results" / "songs.csv", find_songs(folder)
-    library.classify_library(listed[:6], path, constant_model)
-    path.write_bytes(path.read_bytes()[:-20])  # killed in the middle of a line
-    library.classify_library(listed, path, constant_model)
-    assert sorted(pd.read_csv(path)["file"]) == sorted(str(song.path) for song in listed)
-    before = path.read_bytes()
-    ASKED.clear()
-    library.classify_library(listed, path, constant_model)
-    assert not ASKED
-    assert path.read_bytes() == before
-    soundfile.write(listed[0].path, tune(5), 22_050)
-    library.classify_library(listed, path, constant_model)
-    assert ASKED == [1]
-    assert len(pd.read_csv(path)) == 14
 
 
 RATE = 44_100
@@ -237,7 +177,7 @@ SONG = sum(0.14 * np.sin(2 * np.pi * hertz * TIME) for hertz in np.arange(100, 1
 def test_the_tool_is_recognised_and_read(tmp_path):
     path = _draw_with_ffmpeg(tmp_path / "song.png", SONG)
     picture = read_song_picture(path)
-    assert (picture.kind, picture.squeezed.shape) == ("web", (MEL_BINS, COLUMNS))
+    assert (picture.kind, len(picture.matrix)) == ("web", MEL_BINS)
     assert 400 <= picture.matrix.shape[1] <= 432
     assert web_windows(picture.matrix).shape[1:] == (MEL_BINS, 54)
 
@@ -252,7 +192,7 @@ def test_a_tone_is_read_where_it_is(tmp_path):
 def test_the_user_s_own_pictures_are_read_and_answered():
     if not (SHARED / "personal_songs").is_dir():
         pytest.skip("no pictures of the user's songs here")
-    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model(), squeeze=True)
+    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model())
     assert [result.genre in GENRES for result in results] == [True] * 10
     assert all(len(result.windows) >= 8 for result in results)
 
