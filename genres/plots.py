@@ -110,6 +110,12 @@ def gtzan_box(set_name: str, text: str) -> display.Markdown:
     return display.Markdown(shown)
 
 
+def counted(number: float, noun: str, plural: str = "") -> str:
+    """Return a whole number with its noun in singular or plural: "1 track", "0 tracks", "-2 points"."""
+    whole = int(np.rint(number))
+    return f"{whole:,} {noun if abs(whole) == 1 else plural or noun + 's'}"
+
+
 def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 10.0) -> display.Audio:
     """Write the first seconds to <name>.ogg in a folder and give a player for it.
 
@@ -239,21 +245,24 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def plot_feature_maps(maps: dict[str, np.ndarray], title: str, channels: int = 6) -> Figure:
-    """Draw what layers make of one picture: a row per named layer, its channels with the largest spread.
+def plot_maps(
+    maps: dict[str, np.ndarray], title: str, columns: int, signed: bool = False, width: float = 12.5
+) -> Figure:
+    """Draw named maps, float (rows, columns) each, side by side; each uses the whole range of colours for itself.
 
-    maps: float (channels, rows, columns) by name. Each panel uses the whole range of greys for itself.
+    signed: purple is positive, orange negative and white zero, as for the weights of a kernel.
     """
-    figure, grid = _subplots(title, (12.5, 1.9 * len(maps) + 0.6), len(maps), channels)
-    for row, (name, layer) in zip(grid, maps.items(), strict=True):
-        strongest = np.sort(np.argsort(-layer.std(axis=(1, 2)), kind="stable")[:channels])
-        for axes in row[len(strongest) :]:
-            axes.set_visible(False)
-        for axes, channel in zip(row, strongest, strict=False):
-            axes.imshow(layer[channel], origin="lower", aspect="auto", cmap="gray", interpolation="nearest")
-            axes.set(xticks=[], yticks=[])
-            axes.set_title(f"channel {channel + 1} of {len(layer)}", fontsize="small")
-        row[0].set_ylabel(f"{name}\n{layer.shape[1]} x {layer.shape[2]}", fontsize="small")
+    rows = -(-len(maps) // columns)
+    figure, grid = _subplots(title, (width, 1.9 * rows + 0.6), rows, columns)
+    for axes, (name, each) in zip(grid.flat, maps.items(), strict=False):
+        limit = np.abs(each).max() if signed else None
+        colours = {"cmap": "PuOr", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray"}
+        aspect = "equal" if each.shape[0] == each.shape[1] else "auto"
+        axes.imshow(each, origin="lower", aspect=aspect, interpolation="nearest", **colours)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(name, fontsize="small")
+    for axes in grid.flat[len(maps) :]:
+        axes.set_visible(False)
     figure.supxlabel("time", fontsize="medium")
     figure.supylabel("pitch, low to high", fontsize="medium")
     return figure
@@ -451,6 +460,19 @@ def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) 
         image = draw_activation(axes, matrix, heat, name)
         axes.label_outer()
     figure.colorbar(image, ax=grid, label=DECIBELS)
+    return figure
+
+
+def plot_activation_courses(courses: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
+    """Draw activation and level over pitch, float (128,) each, for each named genre; each is a share of its maximum."""
+    figure, grid = _subplots(title, (12.5, 5.6), 2, -(-len(courses) // 2), sharex=True, sharey=True)
+    for axes, (name, (activation, level)) in zip(grid.flat, courses.items(), strict=False):
+        for values, style, label in ((activation, "-", "mean activation"), (level, "--", "mean level")):
+            axes.plot(values / max(values.max(), 1e-9), np.arange(MEL_BINS), style, label=label)
+        set_frequency_ticks(axes)
+        axes.set(title=name, xlabel="share of the maximum")
+        axes.label_outer()
+    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
