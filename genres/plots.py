@@ -27,7 +27,7 @@ from pandas.io.formats.style import Styler
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-from genres.common import GENRES, SAMPLE_RATE, digest, replacing
+from genres.common import GENRES, SAMPLE_RATE, digest, relative_path, replacing
 from genres.metrics import reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
