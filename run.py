@@ -78,11 +78,15 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     import joblib
 
     import utils
+    from genres.fingerprints import read_lengths
 
     given = {"data_folder": str(absolute(data)) if data else "", "songs_folder": check_songs(songs)}
     if sys.platform == "linux" and not data:
         joblib.parallel_config("multiprocessing")  # forked: the makers of demo songs need not import torch again
     dataset = utils.find_dataset(data, output)
+    lengths = dataset.images.parent / "features_30_sec.csv"
+    if lengths.is_file():
+        read_lengths(lengths)
     with locked(dataset.results):  # that it can be written is known before the training
         given["output_folder"] = str(dataset.results) if output else ""
     kind = settings or ("demo" if dataset.name == "demo" else "set")

@@ -102,11 +102,21 @@ def make_fingerprints(matrices: np.ndarray, table: pd.DataFrame, lengths: Path |
     """
     frames, images = np.full(len(table), CLIP_FRAMES), table["image"].to_numpy(str)
     if lengths is not None and lengths.is_file():
-        known = pd.read_csv(lengths, usecols=["filename", "length"])
-        known.index = known["filename"].str.replace(".wav", "").str.replace(".", "") + ".png"
-        known = known["length"].reindex(images).to_numpy()
+        known = read_lengths(lengths).reindex(images).to_numpy()
         frames = np.where(np.isnan(known), CLIP_FRAMES, 1 + np.nan_to_num(known) // HOP_SAMPLES).astype(int)
     return Fingerprints(images, fingerprint_codes(matrices), frames, table["genre"].to_numpy(str))
+
+
+def read_lengths(path: Path) -> pd.Series:
+    """Read the length of each clip in seconds, by its picture's name, from the Kaggle set's features_30_sec.csv.
+
+    Raises InputError where the file is no such table.
+    """
+    try:
+        known = pd.read_csv(path, usecols=["filename", "length"], dtype={"length": float})
+    except ValueError as error:  # other columns, or numbers as a spreadsheet writes them
+        raise InputError(f"'{path.name}' is not as it was downloaded: put the original back, or remove it.") from error
+    return known.set_index(known["filename"].str.replace(".wav", "").str.replace(".", "") + ".png")["length"]
 
 
 def write_fingerprints(path: Path, prints: Fingerprints) -> None:

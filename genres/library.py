@@ -20,10 +20,10 @@ import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from tqdm import tqdm
 
-from genres.common import GENRES, InputError, digest, relative_path, replacing
+from genres.common import GENRES, InputError, digest, printable, relative_path, replacing
 from genres.fingerprints import FINGERPRINT_PATH, Fingerprints, read_fingerprints
 from genres.song_files import PICTURE_SUFFIXES, Song
-from genres.song_page import full_title, guesses, one_line, song_panel, write_page
+from genres.song_page import full_title, guesses, song_panel, write_page
 from genres.songs import KINDS, Model, SongResult, classify_songs, score_sentence, song_row
 
 COLUMNS = (
@@ -98,7 +98,7 @@ def library_row(result: SongResult, cnn: np.ndarray | None = None) -> dict:
         "size": size,
         "modified": modified,
     }
-    return {name: one_line(row[name]) for name in COLUMNS if name in row}
+    return {name: printable(str(row[name])) for name in COLUMNS if name in row}
 
 
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
@@ -174,7 +174,7 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
         table = table[table["model"] == models.digest]
         keys = _keys(songs, models)
         panels = [path.parent / "panels" / f"{key}.html" for key in keys[:shown]]
-        files, known = {one_line(song.path) for song in songs}, set(table["key"])
+        files, known = {printable(str(song.path)) for song in songs}, set(table["key"])
         table = table[table["key"].isin(keys) | ~table["file"].isin(files)]
         _write_table(table, path)
         left = [at for at, key in enumerate(keys) if key not in known or (at < shown and not panels[at].is_file())]

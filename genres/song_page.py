@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -93,13 +92,8 @@ def _section(parts: Sequence[str]) -> str:
     return '<section class="panel">\n' + "\n".join(filter(None, parts)) + "\n</section>\n"
 
 
-def one_line(cell: object) -> str:
-    """Return a cell as text without control signs, which would tear a row, and without what UTF-8 cannot hold."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]+", " ", printable(str(cell)))
-
-
 def _text(text: object) -> str:
-    text = one_line(text)
+    text = printable(str(text))
     return escape(text if len(text) <= MOST_LETTERS else f"{text[:MOST_LETTERS]}…")
 
 

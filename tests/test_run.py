@@ -68,10 +68,13 @@ def test_every_setting_is_a_parameter_of_its_notebook():
 
 def test_what_is_wrong_with_the_names_is_said_before_a_notebook_runs(executed, small_set, tmp_path):
     (tmp_path / "file").touch()
-    data, long = ["--data", str(small_set)], "x" * 300
+    data, long, spoiled = ["--data", str(small_set)], "x" * 300, tmp_path / "spoiled"
+    shutil.copytree(small_set / "Data" / "images_original", spoiled / "images_original")
+    (spoiled / "features_30_sec.csv").write_text("filename;length\nblues.00000.wav;30,01\n")  # saved by Excel
     commands = {
         "typo' does not exist": ["pipeline", *data, "--songs", str(tmp_path / "typo")],
         "cannot be written": ["pipeline", *data, "--output", str(tmp_path / "file" / "results")],
+        "features_30_sec.csv' is not as it was downloaded": ["pipeline", "--data", str(spoiled)],
         "too long": ["pipeline", "--data", long],
         "gpt-4o' does not exist": ["songs", str(small_set / "songs"), "--model", "gpt-4o"],
         "not a table of this project": ["songs", str(small_set / "songs"), "--output", str(small_set / "songs")],
