@@ -8,6 +8,7 @@ a network that learned from pictures can listen to songs.
 from __future__ import annotations
 
 import importlib
+import itertools
 from pathlib import Path
 
 import librosa
@@ -159,18 +160,23 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
     Equal to librosa's melspectrogram with pad_mode="reflect", but taken in pieces, so that an hour fits in memory.
     The pad mode must be said: librosa's default changed in 0.9, and the pictures are older.
     """
-    padded = np.pad(samples, FFT_SAMPLES // 2, mode="reflect")
-    frames = 1 + (len(padded) - FFT_SAMPLES) // HOP_SAMPLES
+    half, frames = FFT_SAMPLES // 2, 1 + len(samples) // HOP_SAMPLES
+
+    def piece(first: int, stop: int) -> np.ndarray:
+        """Samples under frames first to stop, mirrored beyond the ends; the whole sound is not copied."""
+        begin, end = first * HOP_SAMPLES - half, (stop - 1) * HOP_SAMPLES + half
+        return np.pad(samples[max(begin, 0) : end], (max(-begin, 0), max(end - len(samples), 0)), mode="reflect")
+
     pieces = [
         librosa.feature.melspectrogram(
-            y=padded[first * HOP_SAMPLES : (first + 4095) * HOP_SAMPLES + FFT_SAMPLES],
+            y=piece(first, stop),
             sr=SAMPLE_RATE,
             n_fft=FFT_SAMPLES,
             hop_length=HOP_SAMPLES,
             n_mels=MEL_BINS,
             center=False,
         )
-        for first in range(0, frames, 4096)
+        for first, stop in itertools.pairwise([0, *range(4096, frames - 1, 4096), frames])  # none of a single frame
     ]
     return np.concatenate(pieces, axis=1)
 
