@@ -399,7 +399,7 @@ def _draw_views_of_song(axes: Axes, result: SongResult) -> None:
 
 def _draw_nearest(axes: Axes, near: pd.DataFrame) -> None:
     """Draw bars of the distance of training clips, columns image, genre, artist, title and distance."""
-    axes.set_title("nearest training clips" if len(near) else "no sound: no clips to compare")
+    axes.set_title("nearest training clips" if len(near) else "no clips to compare (needs sound)")
     axes.set(xlabel="distance in what the pretrained network hears" if len(near) else "", yticks=[])
     for place, clip in enumerate(near.itertuples()):
         named = f"{clip.artist}, {clip.title}" if clip.title else Path(clip.image).stem
