@@ -476,8 +476,12 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
-        axes.invert_yaxis()
-        axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
+        axes.set(
+            title=KINDS[kind],
+            xlim=(0, 1),
+            ylim=(len(answered) - 0.5, -0.5),
+            xlabel="confidence; hatched: unsure; dotted: threshold",
+        )
     return figure
 
 
