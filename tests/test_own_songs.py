@@ -91,9 +91,9 @@ def executed(small_set, tmp_path_factory):
     notebook = nbformat.read(path, 4)
     exercises = "".join(cell.source for cell in notebook.cells if "## Exercises" in cell.source)
     solutions = SOLUTION.findall(exercises)
-    notebook.cells += map(nbformat.v4.new_code_cell, solutions)
     settings = run.SETTINGS["test"]["04"] | {"data_folder": str(small_set), "output_folder": str(folder)}
     notebook = parameterize_notebook(notebook, settings)
+    notebook.cells += map(nbformat.v4.new_code_cell, solutions)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     return notebook, len(solutions)
 
