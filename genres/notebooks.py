@@ -10,10 +10,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
 
-import nbformat
-from tqdm import tqdm
-
-from genres.common import ROOT, InputError, relative_path, replacing
+from genres.common import ROOT, InputError, relative_path
 
 NOTEBOOKS = {path.name[:2]: path for path in sorted((ROOT / "notebooks").glob("[0-9]*.ipynb"))}
 
@@ -23,7 +20,7 @@ class Lanes:
 
     def __init__(self, folder: Path, parameters: Callable[[str], dict]) -> None:
         self.folder, self.parameters = folder, parameters
-        self.pool, self.lanes, self.clients, self.stopped = ThreadPoolExecutor(), [], [], False
+        self.pool, self.lanes, self.kernels, self.stopped = ThreadPoolExecutor(), [], [], False
 
     def start(self, numbers: Sequence[str], position: int = 0) -> Future:
         """Begin to run notebooks by their numbers; position: of the line of progress."""
@@ -45,21 +42,21 @@ class Lanes:
                     lane.result()
         except BaseException:
             self.stopped = True
-            for client in self.clients:
-                end_kernel(client)
+            for kernel in self.kernels:
+                end_kernel(kernel)
             raise
 
-    def _check(self, client) -> None:
-        """Note the client of a kernel; before each cell it is asked whether to go on."""
+    def _check(self, kernel) -> None:
+        """Note a kernel; before each cell it is asked whether to go on."""
         if self.stopped:
             raise InputError("Stopped.")
-        if client not in self.clients:
-            self.clients.append(client)
+        if kernel not in self.kernels:
+            self.kernels.append(kernel)
 
 
-def end_kernel(client) -> None:
-    """End the kernel of an nbclient with all that it has started."""
-    pid = getattr(getattr(client.km, "provisioner", None), "pid", None)
+def end_kernel(kernel) -> None:
+    """End a kernel, by its manager, with all that it has started."""
+    pid = getattr(kernel.provisioner, "pid", None)
     with suppress(OSError):
         if pid and hasattr(os, "killpg"):
             os.killpg(pid, signal.SIGKILL)
@@ -68,46 +65,45 @@ def end_kernel(client) -> None:
 
 
 def execute(
-    number: str, target: Path, parameters: dict, position: int = 0, check: Callable = lambda client: None
+    number: str, target: Path, parameters: dict, position: int = 0, check: Callable = lambda kernel: None
 ) -> None:
-    """Run a notebook by its number under a line of progress, with papermill's parameters and nbclient's kernels.
+    """Run a notebook by its number with papermill, under a line of progress.
 
-    The executed copy goes to `target`, also when the notebook stops. `check` is called with the client before each
-    cell. Raises InputError with the notebook, the cell and the sentence of what stopped it.
+    The executed copy goes to `target`, also when the notebook stops. `check` is called with the kernel's manager before
+    each cell. Raises InputError with the notebook, the cell and the sentence of what stopped it.
     """
-    from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
-    from papermill.iorw import load_notebook_node
-    from papermill.parameterize import parameterize_notebook
+    import papermill
+    from jupyter_client.manager import AsyncKernelManager
+    from nbclient.exceptions import DeadKernelError
+    from papermill.exceptions import PapermillExecutionError
 
-    name, started, at = NOTEBOOKS[number].stem, time.monotonic(), 0
-    notebook = parameterize_notebook(load_notebook_node(str(NOTEBOOKS[number])), parameters)
+    name, started = NOTEBOOKS[number].stem, time.monotonic()
     form = "{desc:<26} {n_fmt:>3} of {total_fmt} cells, {elapsed}"
-    bar = tqdm(total=len(notebook.cells), desc=name, bar_format=form, position=position, disable=None)
+    kernel, at = AsyncKernelManager(kernel_name="python3"), 0
 
     def begin(cell_index: int, **_: object) -> None:
         nonlocal at
         at = cell_index + 1
-        check(client)
-        bar.update(1)
+        check(kernel)
 
-    # The kernel's log would say: no encryption on 127.0.0.1; a kernel was told to end.
-    client = NotebookClient(
-        notebook, timeout=None, record_timing=False, on_cell_start=begin, extra_arguments=["--log-level=CRITICAL"],
-        resources={"metadata": {"path": str(NOTEBOOKS[number].parent)}},
-    )  # fmt: skip
+    target.parent.mkdir(parents=True, exist_ok=True)
+    source, copy = (str(path).replace("{", "{{").replace("}", "}}") for path in (NOTEBOOKS[number], target))
     try:
-        client.execute()
-    except CellExecutionError as error:
+        # Not `cwd`, by which papermill changes the folder of the whole process, with all notebooks side by side. The
+        # kernel's log would say: no encryption on 127.0.0.1; a kernel was told to end.
+        papermill.execute_notebook(
+            source, copy, parameters, km=kernel, on_cell_start=begin, extra_arguments=["--log-level=CRITICAL"],
+            progress_bar={"desc": name, "bar_format": form, "position": position, "disable": None},
+            resources={"metadata": {"path": str(NOTEBOOKS[number].parent)}},
+        )  # fmt: skip
+    except PapermillExecutionError as error:
         what = error.evalue if error.ename == "InputError" else f"{error.ename}: {error.evalue}"
-        raise InputError(f"Notebook {name} stopped in cell {at}: {what}") from error
+        raise InputError(f"Notebook {name} stopped in cell {error.cell_index + 1}: {what}") from error
     except DeadKernelError as error:
         why = "its kernel was ended by the system, probably for want of memory: free some, and call again."
         raise InputError(f"Notebook {name} stopped in cell {at}: {why}") from error
     finally:
-        bar.close()
-        with replacing(target) as temporary:
-            nbformat.write(notebook, temporary)
+        end_kernel(kernel)
     print(f"{name:<26} done in {time.monotonic() - started:.0f} s: {relative_path(target, Path.cwd())}", flush=True)
 
 
@@ -116,7 +112,8 @@ def without_parameters(notebook):
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
     notebook.metadata.pop("papermill", None)
     for cell in notebook.cells:
-        cell.metadata.pop("papermill", None)
+        for note in ("papermill", "execution"):
+            cell.metadata.pop(note, None)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]
     for count, cell in enumerate(code, 1):
         cell.execution_count = count

@@ -408,7 +408,7 @@ def _draw_views_of_song(axes: Axes, result: SongResult) -> None:
 
 def _draw_nearest(axes: Axes, near: pd.DataFrame) -> None:
     """Draw bars of the distance of training clips, columns image, genre, artist, title and distance."""
-    axes.set_title("nearest training clips" if len(near) else "no sound: no clips to compare")
+    axes.set_title("nearest training clips" if len(near) else "no clips to compare (needs sound)")
     axes.set(xlabel="distance in what the pretrained network hears" if len(near) else "", yticks=[])
     for place, clip in enumerate(near.itertuples()):
         named = f"{clip.artist}, {clip.title}" if clip.title else Path(clip.image).stem
@@ -498,8 +498,12 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
-        axes.invert_yaxis()
-        axes.set(title=KINDS[kind], xlim=(0, 1), xlabel="confidence; hatched: unsure; dotted: threshold")
+        axes.set(
+            title=KINDS[kind],
+            xlim=(0, 1),
+            ylim=(len(answered) - 0.5, -0.5),
+            xlabel="confidence; hatched: unsure; dotted: threshold",
+        )
     return figure
 
 

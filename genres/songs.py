@@ -299,6 +299,7 @@ def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
     for r in sorted(results, key=lambda result: (not result.sure, -result.confidence)):
         label, guess = None if r.match else r.song.genre, r.guess("cnn")
         first, second, _ = (r.top_three or "no answer, , ").split(", ")
+        second = "" if second.endswith(" 0%") else f" or {second}"
         rows.append(
             {
                 "song": r.song.title,
@@ -306,7 +307,7 @@ def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
                 "✓ CNN": mark[guess == label if guess and label else None],
                 "CNN": f"{guess} {r.of_view('cnn').max():.0%}" if guess else "",
                 "✓ answer": mark[r.right if label else None],
-                "answer": first if r.sure or not r.genre else f"unsure: {first} or {second}",
+                "answer": first if r.sure or not r.genre else f"unsure: {first}{second}",
                 "answered by": r.answered_by,
                 "remarks": r.remarks,
             }

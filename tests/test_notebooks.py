@@ -134,6 +134,7 @@ TITLES = ["Ba$$in", "A$AP & Ty Dolla $ign - 100%", "祭りの夜", "Ёлка", "
 NEEDED = pd.DataFrame({"view": ["ear", "ear", "cnn"], "tracks": [1, 5, 5], "accuracy": [0.3, 0.6, 0.5]})
 SCORES, LABELS = np.random.default_rng(0).dirichlet(np.ones(10), 40), np.arange(40) % 10
 HEATS = np.random.default_rng(0).random((2, MEL_BINS, COLUMNS)).astype(np.float32)
+NEAR = pd.DataFrame({"image": ["rock1.png"], "genre": "rock", "artist": "A$AP", "title": "Ba$$", "distance": 1.2})
 CURVE = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.9], "train": [0.2, 0.3], "validation": [0.2, np.nan]})
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, 70_000).astype(np.float32)
 LAYERS = pd.DataFrame([(24, 64, 64, 1200), (10, 1, 1, 240)], columns=["channels", "rows", "columns", "weights"])
@@ -157,7 +158,8 @@ FIGURES = {
     "plot_reliability": lambda title: plots.plot_reliability(SCORES, LABELS, title),
     "plot_results": lambda title: plots.plot_results(ROWS, ["folds", "random"], title),
     "spectrogram_grid": lambda title: plots.spectrogram_grid(MATRICES[:3], list("abc"), title),
-    "plot_song": lambda title: plots.plot_song(answered(), HEATS[0], title),
+    "plot_song": lambda title: plots.plot_song(answered(), NEAR, title),
+    "plot_interval_width": lambda title: plots.plot_interval_width(17, 30, title),
     "plot_views": lambda title: plots.plot_views([answered(label="rock"), answered("Ёлка")], title),
     "plot_controls": lambda title: plots.plot_controls(CONTROLS, title),
     "plot_staircase": lambda title: plots.plot_staircase(STEPS, title),
