@@ -240,8 +240,8 @@ def _controls_sentence(share: dict) -> str:
     listed = ", ".join(f"{name} {points:+.1f}" for name, points in sorted(less.items(), key=lambda item: item[1]))
     return (
         f"With convolutions that were never trained, {untrained:.1f} % are right, with trained ones {whole:.1f} %. So "
-        f"the fixed parts and the dense layer bring {(untrained - 10) / (whole - 10):.0%} of what the network has above "
-        f"guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
+        f"the fixed parts and the dense layer bring {(untrained - 10) / (whole - 10):.0%} of what the network has "
+        f"above guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
         f"classifier differs by {share['texture', 'grouped'] - whole:+.1f}."
     )
 
