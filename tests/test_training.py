@@ -14,6 +14,7 @@ import torch
 from conftest import ROOT, refused
 from scipy.special import softmax
 
+import run
 import utils
 from genres import metrics, runs
 from genres.spectrogram import INNER_COLUMNS, INNER_ROWS, matrix_to_picture
@@ -272,26 +273,43 @@ def test_a_row_pools_the_seeds_and_stands_once_in_metrics_json(tmp_path):
     assert runs.update_metrics(path, [other])["results"] == stored["results"]
 
 
-def test_readme_gets_its_tables_from_metrics_json_alone(tmp_path):
-    of_cnn, of_ear = ("cnn", "random", 0.7, 0.6, 0.8, 300), ("ear", "real_songs", 0.8, 0.7, 0.9, 107)
-    runs.update_metrics(tmp_path / "metrics.json", [runs.answer_row(*of_cnn), runs.answer_row(*of_ear)])
-    names = ("from scratch", "pretrained", "songs")
-    before = "\n".join(f"words\n<!-- {name} -->\n<!-- end of {name} -->" for name in names)
-    (tmp_path / "README.md").write_text(before)
+MARKS = (
+    "headline", "from scratch", "tagger counts", "network", "controls", "what the controls say", "pretrained", "songs",
+    "texture and CNN", "what is lost",
+)  # fmt: skip
+
+
+def test_readme_gets_its_tables_and_sentences_from_metrics_json_alone(tmp_path):
+    rows = [("cnn", "random", 0.7, 0.6, 0.8, 300), ("ear", "real_songs", 0.8, 0.7, 0.9, 104)]
+    rows += [(view, "grouped", 0.5, 0.4, 0.6, 600) for view in ("cnn", "texture", *runs.CONTROLS)]
+    rows += [("cnn_untrained", "grouped", 0.4, 0.3, 0.5, 600)]
+    runs.update_metrics(tmp_path / "metrics.json", [runs.answer_row(*row) for row in rows])
+    readme = tmp_path / "README.md"
+    readme.write_text("\n".join(f"words\n<!-- {name} -->\n<!-- end of {name} -->" for name in MARKS))
     for _ in range(2):
-        runs.write_readme(tmp_path / "metrics.json", tmp_path / "README.md")
-        text = (tmp_path / "README.md").read_text()
-        assert text.count("| CNN | 70.0% (60.0 to 80.0) |") == text.count("| ear | 80.0% (70.0 to 90.0) |") == 1
-        assert text.count("words") == 3
-    (tmp_path / "README.md").write_text(text.replace("<!-- end of songs -->", ""))
-    with refused("lost its marks around the table 'songs'"):
-        runs.write_readme(tmp_path / "metrics.json", tmp_path / "README.md")
+        run.write_readme(tmp_path / "metrics.json", readme)
+        text = readme.read_text()
+        said = " ".join(text.split())
+        assert text.count("| CNN | 70.0% (60.0 to 80.0) |") == text.count("| CNN | 50.0% (40.0 to 60.0) |") == 1
+        assert text.count("| pretrained tagger | 80.0% (70.0 to 90.0) |") == 1
+        assert "40.0 % are right, with trained ones 50.0 %" in said and "bring 75% of" in said
+        assert "convolutions untrained -10.0, one convolution +0.0" in said
+        assert text.count("words") == len(MARKS)
+        assert "-->\n(Not measured yet" in text.partition("<!-- headline")[2], "its rows are not there"
+    rows = [(v, p, 0.6, 0.5, 0.7, 104) for v in ("ear", "texture") for p in ("fault_filtered", "random", "real_songs")]
+    rows = [runs.answer_row(*row) for row in rows]
+    runs.update_metrics(tmp_path / "metrics.json", rows, answers_pictures="texture")
+    run.write_readme(tmp_path / "metrics.json", readme)
+    assert "for **60 %** of GTZAN's test tracks by new artists (**60 %**" in " ".join(readme.read_text().split())
+    readme.write_text(text.replace("<!-- end of songs -->", ""))
+    with refused("lost its marks around 'songs'"):
+        run.write_readme(tmp_path / "metrics.json", readme)
 
 
 def test_the_committed_readme_says_what_the_committed_metrics_say(tmp_path):
     committed = (ROOT / "README.md").read_text(encoding="utf-8")
     (tmp_path / "README.md").write_text(committed, encoding="utf-8")
-    runs.write_readme(METRICS, tmp_path / "README.md")
+    run.write_readme(METRICS, tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == committed, "run make report"
 
 
