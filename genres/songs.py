@@ -110,7 +110,7 @@ class SongResult:
         """What gave the answer, as tables call it; empty for a song without one."""
         if self.genre is None or self.kind == "web":
             return "web-picture classifier" if self.genre else ""
-        return "pretrained network" if "ear" in self.views else "CNN + texture"
+        return "pretrained network" if "ear" in self.views else "picture classifier"
 
     @property
     def ranking(self) -> list[str]:
@@ -336,11 +336,6 @@ def compare_windows(results: Sequence[SongResult]) -> pd.DataFrame:
 def scored_songs(results: Sequence[SongResult]) -> list[SongResult]:
     """Return the songs that count: with a label and an answer, and not in the training set."""
     return [result for result in results if result.right is not None and result.match is None]
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, as in "1 song" and "2 songs"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:

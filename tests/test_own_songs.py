@@ -6,6 +6,7 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pytest
+from papermill.iorw import load_notebook_node
 from papermill.parameterize import parameterize_notebook
 
 import run
@@ -88,7 +89,7 @@ def executed(small_set, tmp_path_factory):
     from nbclient import NotebookClient
 
     folder, path = tmp_path_factory.mktemp("notebook"), run.NOTEBOOKS["04"]
-    notebook = nbformat.read(path, 4)
+    notebook = load_notebook_node(str(path))
     exercises = "".join(cell.source for cell in notebook.cells if "## Exercises" in cell.source)
     solutions = SOLUTION.findall(exercises)
     settings = run.SETTINGS["test"]["04"] | {"data_folder": str(small_set), "output_folder": str(folder)}
