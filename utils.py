@@ -62,6 +62,7 @@ TRAIN_SAMPLE = 200  # training pictures, about, whose accuracy the learning curv
 DISTANCES = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # of compared neighbours, (mel bins, columns)
 DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the right, up, and the two diagonals
 MARGIN = 4  # the largest of these distances
+HEAD_GAIN = 8.0  # thousands of features move a logit together; scaled down, no step of the optimiser overshoots
 SOFTNESS = 6.0  # levels, 0.9 dB: a difference of this size counts three quarters
 
 
@@ -419,7 +420,8 @@ class GenreNetwork(nn.Module):
         """Compute mean and root mean square of all maps over time, in each zone of pitch, and logits (n, 10)."""
         means = torch.cat([self.zone_means(each) for each in maps], dim=1)
         squares = torch.cat([self.zone_means(each.square()) for each in maps], dim=1)
-        return self.head(self.dropout(self.norm(torch.cat([means, (squares + 1e-4).sqrt()], dim=1))))
+        features = self.norm(torch.cat([means, (squares + 1e-4).sqrt()], dim=1))
+        return self.head(self.dropout(features * HEAD_GAIN / features.shape[1] ** 0.5))
 
     def zone_means(self, maps: Tensor) -> Tensor:
         """Average maps, (n, width, 64, time), over time and each zone of pitch: (n, width * zones)."""
