@@ -255,7 +255,7 @@ def plot_maps(
     rows = -(-len(maps) // columns)
     figure, grid = _subplots(title, (width, 1.9 * rows + 0.6), rows, columns)
     for axes, (name, each) in zip(grid.flat, maps.items(), strict=False):
-        limit = np.abs(each).max() if signed else None
+        limit = float(np.abs(each).max()) if signed else None
         colours = {"cmap": "PuOr", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray"}
         aspect = "equal" if each.shape[0] == each.shape[1] else "auto"
         axes.imshow(each, origin="lower", aspect=aspect, interpolation="nearest", **colours)

@@ -166,7 +166,9 @@ FIGURES = {
     "plot_grad_cam": lambda title: plots.plot_grad_cam(MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}, title),
     "plot_maps": lambda title: plots.plot_maps(MAPS, title, columns=2, signed=True),
     "plot_answers": lambda title: plots.plot_answers(ANSWERS, title),
-    "plot_activation_courses": lambda title: plots.plot_activation_courses({"rock": HEATS[:, :, 0]}, title),
+    "plot_activation_courses": lambda title: plots.plot_activation_courses(
+        dict.fromkeys(GENRES[:2], HEATS[:, :, 0]), title
+    ),
     "plot_feature_frames": lambda title: plots.plot_feature_frames(
         {"a": named_features.frames_of_sound(SAMPLES)}, ["mfcc", "rms"], title
     ),
@@ -210,7 +212,7 @@ def test_what_counts_most_comes_first_and_no_panel_is_empty():
     axes = FIGURES["plot_controls"](TITLE).axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["CNN", "untrained"]
     views = FIGURES["plot_views"](TITLE).axes
-    assert [axes.get_title() for axes in views[:4]] == ["CNN", "texture classifier", "ear", "all together"]
+    assert [axes.get_title() for axes in views[:4]] == [*(VIEWS[view] for view in ("cnn", "texture", "ear")), "answer"]
     maps = [axes.get_title() for axes in FIGURES["plot_maps"](TITLE).axes if axes.get_visible()]
     assert maps == ["clip", "kernel", "answer"]
 
