@@ -531,37 +531,6 @@ def page(*parts: object) -> display.HTML:
     return display.HTML("\n".join(map(as_html, parts)))
 
 
-def plot_views(results: Sequence[SongResult], title: str) -> Figure:
-    """Heat table of the genres that each view gives to each song, as means over the windows.
-
-    A frame marks the label, a number the largest probability, in %. Songs without views (web pictures) are left out.
-    """
-    heard = [result for result in results if result.views]
-    names = list(dict.fromkeys(name for result in heard for name in result.views))
-    missing = np.full(len(GENRES), np.nan)  # a picture has no sound for the tagger
-    panels = {
-        VIEWS[name]: [result.of_view(name) if name in result.views else missing for result in heard] for name in names
-    }
-    panels["answer"] = [result.probabilities for result in heard]
-    size = (2.4 + 2.6 * len(panels), 1.9 + 0.3 * len(heard))
-    figure, grid = _subplots(title, size, 1, len(panels), sharey=True)
-    for axes, (name, rows) in zip(grid[0], panels.items(), strict=True):
-        image = axes.imshow(np.array(rows), vmin=0, vmax=1, cmap="Blues", aspect="auto")
-        for place, (result, row) in enumerate(zip(heard, rows, strict=True)):
-            if np.isfinite(row).all():
-                top, colour = int(row.argmax()), "white" if row.max() > 0.5 else "black"
-                axes.text(top, place, f"{100 * row[top]:.0f}", ha="center", va="center", color=colour, fontsize=7)
-            if result.song.genre:
-                corner = (GENRES.index(result.song.genre) - 0.5, place - 0.5)
-                axes.add_patch(plt.Rectangle(corner, 1, 1, fill=False, edgecolor=COLOURS[1], linewidth=1.8))
-        axes.set_xticks(range(len(GENRES)), GENRES, rotation=90)
-        axes.set(title=textwrap.fill(name, 24), xlabel="genre")
-    titles = [textwrap.shorten(drawable(result.song.title), 34) for result in heard]
-    grid[0, 0].set_yticks(range(len(heard)), titles, parse_math=False, fontsize="small")
-    figure.colorbar(image, ax=grid, label="probability" if len(heard) > 2 else "")
-    return figure
-
-
 def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
     """Course of named features over a clip: a row of panels per feature, a column per clip (title to frames).
 

@@ -44,7 +44,6 @@ VIEWS = {
     "cnn_one_zone": "CNN, mean over all pitch",
     "cnn_plain": "CNN without differences",
 }
-SEEDLESS = ("texture", "svm", "ear")  # views that draw no random numbers: one run per split
 PRETRAINED = ("ear",)  # views that know more than GTZAN
 CONTROLS = ("cnn_untrained", "cnn_1", "cnn_2", "cnn_one_zone", "cnn_plain")
 Fit = Callable[[], tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame | None]]

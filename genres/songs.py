@@ -285,11 +285,6 @@ def song_row(result: SongResult) -> dict:
     }
 
 
-def song_table(results: Sequence[SongResult]) -> pd.DataFrame:
-    """Tabulate one row per song, as `song_row` gives it."""
-    return pd.DataFrame([song_row(result) for result in results])
-
-
 def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
     """Tabulate what the CNN and the whole model say of each song: sure answers first, then by confidence.
 

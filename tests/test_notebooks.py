@@ -160,7 +160,6 @@ FIGURES = {
     "spectrogram_grid": lambda title: plots.spectrogram_grid(MATRICES[:3], list("abc"), title),
     "plot_song": lambda title: plots.plot_song(answered(), NEAR, title),
     "plot_interval_width": lambda title: plots.plot_interval_width(17, 30, title),
-    "plot_views": lambda title: plots.plot_views([answered(label="rock"), answered("Ёлка")], title),
     "plot_controls": lambda title: plots.plot_controls(CONTROLS, title),
     "plot_staircase": lambda title: plots.plot_staircase(STEPS, title),
     "plot_grad_cam": lambda title: plots.plot_grad_cam(MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}, title),

@@ -19,7 +19,7 @@ from genres.common import GENRES, ROOT, SAMPLE_RATE
 from genres.ear import fit_neighbours, listen
 from genres.fingerprints import Fingerprints, Match
 from genres.song_files import Song, find_songs
-from genres.songs import Answer, SongResult, classify_songs, score_sentence, score_songs, song_table
+from genres.songs import Answer, SongResult, classify_songs, score_sentence, score_songs, song_row
 from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, picture_to_matrix
 from genres.web_pictures import read_song_picture, web_windows
 
@@ -62,7 +62,7 @@ def test_a_doubtful_answer_is_called_unsure_with_its_reason():
     assert "unsure: below 40%" in doubtful.remarks
     assert "unlike the training data" in foreign.remarks
     assert "give the sound" in web.remarks
-    assert song_table([doubtful, certain])["answer"].tolist() == ["unsure (rock)", "rock"]
+    assert [song_row(result)["answer"] for result in (doubtful, certain)] == ["unsure (rock)", "rock"]
 
 
 def test_songs_of_the_training_set_are_shown_and_not_scored():
@@ -73,7 +73,7 @@ def test_songs_of_the_training_set_are_shown_and_not_scored():
     assert (score["correct"], score["answered"], score["answered_correct"], score["in_training"]) == (1, 1, 1, 1)
     assert "1 of 2 songs right, 50%" in score_sentence(score)
     assert "1 more are in the training set" in score_sentence(score)
-    table = song_table(results)
+    table = pd.DataFrame(map(song_row, results))
     assert table["right"].tolist() == ["✓", "✗", "", ""]
     assert "in the training set: Band, Title, from 12 s" in table["note"][2]
 
