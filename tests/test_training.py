@@ -16,7 +16,7 @@ from scipy.special import softmax
 
 import run
 import utils
-from genres import metrics, runs
+from genres import metrics, networks, runs
 from genres.spectrogram import INNER_COLUMNS, INNER_ROWS, matrix_to_picture
 
 torch.set_num_threads(1)
@@ -57,9 +57,9 @@ def test_the_fixed_convolution_compares_the_neighbours_it_says():
     levels = torch.rand(1, 128, 60) * 255
     channels = _network().input_channels(levels)
     row, column = 20, 11
-    for number, ((bins, columns), (up, right)) in enumerate(itertools.product(utils.DISTANCES, utils.DIRECTIONS)):
+    for number, ((bins, columns), (up, right)) in enumerate(itertools.product(networks.DISTANCES, networks.DIRECTIONS)):
         cell = levels[0, 2 * row, 2 * column]
-        expected = torch.tanh((levels[0, 2 * row + up * bins, 2 * column + right * columns] - cell) / utils.SOFTNESS)
+        expected = torch.tanh((levels[0, 2 * row + up * bins, 2 * column + right * columns] - cell) / networks.SOFTNESS)
         assert channels[0, 2 + number, row, column] == pytest.approx(float(expected), abs=1e-3), number
 
 
@@ -140,7 +140,7 @@ def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, mo
                {"split": other}]  # fmt: skip
     for change in changes:
         assert run(**change), change
-    monkeypatch.setattr(utils, "SOFTNESS", 3.0)
+    monkeypatch.setattr(networks, "SOFTNESS", 3.0)
     assert run(), "a constant that the network's code reads"
 
 
