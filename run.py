@@ -39,17 +39,17 @@ SHOWN_SONGS = 100  # so many have a panel on the page
 # GTZAN too, one network of each kind, for half as long; on the demo songs and in a test they are shorter still.
 SETTINGS: dict[str, dict[str, dict]] = {
     "report": {"03": {"full_report": True}, "05": {"full_report": True}, "06": {"full_report": True}},
-    "set": {"03": {"epochs": 30, "reference_epochs": 10}, "05": {"epochs": 30}, "06": {"epochs": 30}},
+    "set": {"03": {"epochs": 30, "lesson_epochs": 15}, "05": {"epochs": 30}, "06": {"epochs": 30}},
     "demo": {
         "00": {"excerpt_seconds": 5},
-        "03": {"epochs": 6, "reference_epochs": 2, "lesson_epochs": 4},
+        "03": {"epochs": 10, "lesson_epochs": 12, "control_epochs": 4},
         "04": {"explained_songs": 2},
-        "05": {"epochs": 6, "most_songs": 3},
-        "06": {"epochs": 6, "most_songs": 3},
+        "05": {"epochs": 10},
+        "06": {"epochs": 10, "most_songs": 3},
     },
     "test": {
         "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
-        "03": {"epochs": 2, "reference_epochs": 2, "lesson_epochs": 2},
+        "03": {"epochs": 2, "reference_epochs": 2, "lesson_epochs": 2, "lesson_clips": 16, "control_epochs": 1},
         "04": {"explained_songs": 1},
         "05": {"epochs": 2},
         "06": {"epochs": 2, "most_songs": 3},

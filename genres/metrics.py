@@ -45,6 +45,8 @@ def accuracy_interval(right: np.ndarray, groups: np.ndarray | None = None) -> tu
     """
     if groups is None or len(np.unique(groups)) == len(right):
         return wilson_interval(right.sum(), len(right))
+    if len(np.unique(groups)) == 1:  # one artist says nothing of others
+        return 0.0, 1.0
     hits, sizes = _resampled(right, groups), _resampled(np.ones(len(right)), groups)
     low, high = np.quantile(hits / sizes, [0.025, 0.975])
     return float(low), float(high)
