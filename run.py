@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import textwrap
 import warnings
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -145,116 +144,9 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
             nbformat.write(without_parameters(nbformat.read(executed / NOTEBOOKS[number].name, 4)), temporary)
     draw_results(utils.find_dataset(data, output))
     if dataset.name == "gtzan":
+        from genres.readme import write_readme
+
         write_readme(output / "metrics.json", ROOT / "README.md")
-
-
-def write_readme(metrics: Path, readme: Path) -> None:
-    """Put the results of metrics.json, as tables and sentences, between README's pairs of marks `<!-- name -->`.
-
-    Raises InputError where metrics.json has no results yet, or README lost marks.
-    """
-    from genres.runs import CONTROLS, PRETRAINED, VIEWS, read_metrics, result_table
-
-    measured = read_metrics(metrics)
-    results = measured["results"]
-    if not results:
-        raise InputError(f"'{metrics.name}' has no results: run the notebooks first.")
-    scratch = [view for view in VIEWS if view not in (*PRETRAINED, *CONTROLS)]
-    protocols = ["fault_filtered", "folds", "random"]
-    parts = readme_sentences(measured) | {
-        "from scratch": markdown(result_table(results, scratch, protocols)),
-        "controls": markdown(result_table(results, ["cnn", *CONTROLS, "texture"], ["grouped"])),
-        "pretrained": markdown(result_table(results, PRETRAINED, protocols)),
-        "songs": markdown(result_table(results, list(VIEWS), ["real_songs_A", "real_songs"])),
-    }
-    text = readme.read_text(encoding="utf-8")
-    for name, part in parts.items():
-        before, mark, rest = text.partition(f"<!-- {name} -->\n")
-        _, end, after = rest.partition(f"<!-- end of {name} -->")
-        if not mark or not end:
-            raise InputError(f"'{readme.name}' has lost its marks around '{name}': put them back.")
-        text = before + mark + part + "\n" + end + after
-    with replacing(readme) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-
-
-def readme_sentences(measured: dict) -> dict[str, str]:
-    """Return README's sentences with numbers, by their marks, from all of metrics.json.
-
-    A sentence that needs a result which is not there says so instead.
-    """
-    share = {(row["view"], row["protocol"]): 100 * row["accuracy"] for row in measured["results"]}
-    tracks = {(row["view"], row["protocol"]): row["n"] for row in measured["results"]}
-    view, sentences = measured.get("answers_pictures", "picture"), {}
-    for name, sentence in {
-        "headline": lambda: _headline(share, tracks, view),
-        "tagger counts": lambda: (
-            f"The tagger's rows count the tracks whose sound it has: {tracks['ear', 'folds']} of the "
-            f"{tracks['cnn', 'folds']} of the folds, {tracks['ear', 'random']} of the {tracks['cnn', 'random']} that "
-            "the random splits hold out."
-        ),
-        "network": lambda: _network_sentence(measured["training"]),
-        "what the controls say": lambda: _controls_sentence(share),
-        "texture and CNN": lambda: "\n".join(
-            f"- {what}: CNN {share['cnn', protocol]:.1f} %, texture {share['texture', protocol]:.1f} %, both "
-            f"{share['picture', protocol]:.1f} %"
-            for what, protocol in (("new artists", "fault_filtered"), ("real songs", "real_songs"))
-        ),
-        "what is lost": lambda: "\n".join(
-            f"- {what}: {share[name, 'random']:.1f} % on the random split, {share[name, 'fault_filtered']:.1f} % for "
-            f"new artists, {share[name, 'real_songs']:.1f} % of the real songs"
-            for name, what in (("picture", "CNN + texture"), ("ear", "pretrained tagger"))
-        ),
-    }.items():
-        try:
-            sentences[name] = "\n".join(textwrap.fill(line, 118) for line in sentence().splitlines())
-        except KeyError:
-            sentences[name] = "(Not measured yet: `make report` fills this in.)"
-    return sentences
-
-
-def _headline(share: dict, tracks: dict, view: str) -> str:
-    """README's first sentence; share: per cent by view and protocol; view: what answers for pictures."""
-    new, songs, random = (
-        (share[view, protocol], share["ear", protocol]) for protocol in ("fault_filtered", "real_songs", "random")
-    )
-    return (
-        f"It names the right genre for **{new[0]:.0f} %** of GTZAN's test tracks by new artists (**{new[1]:.0f} %** "
-        f"with a pretrained network that gets the sound), and for **{songs[0]:.0f} %** (**{songs[1]:.0f} %**) of "
-        f"{tracks['ear', 'real_songs']} real songs; a random split, in which artists overlap, would have claimed "
-        f"{random[0]:.0f} % ({random[1]:.0f} %)."
-    )
-
-
-def _network_sentence(training: dict) -> str:
-    import utils
-
-    weights = sum(weights.numel() for weights in utils.GenreNetwork().parameters())
-    return (
-        f"The network has {weights:,} weights. It trains in {training['minutes_per_network']:.1f} minutes "
-        f"({training['device']}), and then answers {training['cnn_train_accuracy']:.1%} of its training tracks right."
-    )
-
-
-def _controls_sentence(share: dict) -> str:
-    from genres.runs import CONTROLS, VIEWS
-
-    whole, untrained = share["cnn", "grouped"], share["cnn_untrained", "grouped"]
-    less = {VIEWS[view].removeprefix("CNN, "): share[view, "grouped"] - whole for view in CONTROLS}
-    listed = ", ".join(f"{name} {points:+.1f}" for name, points in sorted(less.items(), key=lambda item: item[1]))
-    return (
-        f"With convolutions that were never trained, {untrained:.1f} % are right, with trained ones {whole:.1f} %. So "
-        f"the fixed parts and the dense layer bring {(untrained - 10) / (whole - 10):.0%} of what the network has "
-        f"above guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
-        f"classifier differs by {share['texture', 'grouped'] - whole:+.1f}."
-    )
-
-
-def markdown(table) -> str:
-    """Return a table as Markdown, its index as the first column."""
-    table = table.reset_index()
-    lines = ["| " + " | ".join(map(str, table.columns)) + " |", "|---" * len(table.columns) + "|"]
-    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in table.itertuples(index=False))])
 
 
 def songs(paths: Sequence[str], model: str, output: str) -> None:

@@ -14,9 +14,9 @@ import torch
 from conftest import ROOT, refused
 from scipy.special import softmax
 
-import run
 import utils
 from genres import metrics, networks, runs
+from genres.readme import write_readme
 from genres.spectrogram import INNER_COLUMNS, INNER_ROWS, matrix_to_picture
 
 torch.set_num_threads(1)
@@ -287,7 +287,7 @@ def test_readme_gets_its_tables_and_sentences_from_metrics_json_alone(tmp_path):
     readme = tmp_path / "README.md"
     readme.write_text("\n".join(f"words\n<!-- {name} -->\n<!-- end of {name} -->" for name in MARKS))
     for _ in range(2):
-        run.write_readme(tmp_path / "metrics.json", readme)
+        write_readme(tmp_path / "metrics.json", readme)
         text = readme.read_text()
         said = " ".join(text.split())
         assert text.count("| CNN | 70.0% (60.0 to 80.0) |") == text.count("| CNN | 50.0% (40.0 to 60.0) |") == 1
@@ -299,17 +299,17 @@ def test_readme_gets_its_tables_and_sentences_from_metrics_json_alone(tmp_path):
     rows = [(v, p, 0.6, 0.5, 0.7, 104) for v in ("ear", "texture") for p in ("fault_filtered", "random", "real_songs")]
     rows = [runs.answer_row(*row) for row in rows]
     runs.update_metrics(tmp_path / "metrics.json", rows, answers_pictures="texture")
-    run.write_readme(tmp_path / "metrics.json", readme)
+    write_readme(tmp_path / "metrics.json", readme)
     assert "for **60 %** of GTZAN's test tracks by new artists (**60 %**" in " ".join(readme.read_text().split())
     readme.write_text(text.replace("<!-- end of songs -->", ""))
     with refused("lost its marks around 'songs'"):
-        run.write_readme(tmp_path / "metrics.json", readme)
+        write_readme(tmp_path / "metrics.json", readme)
 
 
 def test_the_committed_readme_says_what_the_committed_metrics_say(tmp_path):
     committed = (ROOT / "README.md").read_text(encoding="utf-8")
     (tmp_path / "README.md").write_text(committed, encoding="utf-8")
-    run.write_readme(METRICS, tmp_path / "README.md")
+    write_readme(METRICS, tmp_path / "README.md")
     assert (tmp_path / "README.md").read_text(encoding="utf-8") == committed, "run make report"
 
 
