@@ -275,7 +275,7 @@ def test_a_row_pools_the_seeds_and_stands_once_in_metrics_json(tmp_path):
 
 MARKS = (
     "headline", "from scratch", "tagger counts", "network", "controls", "what the controls say", "pretrained", "songs",
-    "texture and CNN", "what is lost",
+    "texture and CNN", "what is lost", "what answers",
 )  # fmt: skip
 
 
