@@ -179,6 +179,8 @@ def readme_sentences(measured: dict) -> dict[str, str]:
 
     A sentence that needs a result which is not there says so instead.
     """
+    from genres.runs import VIEWS
+
     share = {(row["view"], row["protocol"]): 100 * row["accuracy"] for row in measured["results"]}
     tracks = {(row["view"], row["protocol"]): row["n"] for row in measured["results"]}
     view, sentences = measured.get("answers_pictures", "picture"), {}
@@ -187,7 +189,7 @@ def readme_sentences(measured: dict) -> dict[str, str]:
         "tagger counts": lambda: (
             f"The tagger's rows count the tracks whose sound it has: {tracks['ear', 'folds']} of the "
             f"{tracks['cnn', 'folds']} of the folds, {tracks['ear', 'random']} of the {tracks['cnn', 'random']} that "
-            "the random splits hold out."
+            f"the random splits hold out.\nThe shipped model answers sound by the tagger, and pictures by: {VIEWS[view]}."
         ),
         "network": lambda: _network_sentence(measured["training"]),
         "what the controls say": lambda: _controls_sentence(share),
@@ -199,7 +201,7 @@ def readme_sentences(measured: dict) -> dict[str, str]:
         "what is lost": lambda: "\n".join(
             f"- {what}: {share[name, 'random']:.1f} % on the random split, {share[name, 'fault_filtered']:.1f} % for "
             f"new artists, {share[name, 'real_songs']:.1f} % of the real songs"
-            for name, what in (("picture", "CNN + texture"), ("ear", "pretrained tagger"))
+            for name, what in ((view, VIEWS[view]), ("ear", VIEWS["ear"]))
         ),
     }.items():
         try:
