@@ -189,7 +189,7 @@ def readme_sentences(measured: dict) -> dict[str, str]:
         "tagger counts": lambda: (
             f"The tagger's rows count the tracks whose sound it has: {tracks['ear', 'folds']} of the "
             f"{tracks['cnn', 'folds']} of the folds, {tracks['ear', 'random']} of the {tracks['cnn', 'random']} that "
-            f"the random splits hold out.\nThe shipped model answers sound by the tagger, and pictures by: {VIEWS[view]}."
+            f"the random splits hold out.\nThe shipped model answers sound by the tagger, pictures by: {VIEWS[view]}."
         ),
         "network": lambda: _network_sentence(measured["training"]),
         "what the controls say": lambda: _controls_sentence(share),
