@@ -74,24 +74,23 @@ class EarNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        norm = functools.partial(nn.BatchNorm1d, eps=NORM_EPSILON)
-        self.input_norm = nn.BatchNorm2d(1, eps=NORM_EPSILON)
-        self.front = nn.ModuleList(nn.Conv2d(1, channels, kernel) for channels, kernel in FRONT)
-        self.front_norms = nn.ModuleList(norm(channels) for channels, _ in FRONT)
-        self.middle = nn.ModuleList(nn.Conv1d(*widths, 7, padding=3) for widths in itertools.pairwise(MIDDLE))
-        self.middle_norms = nn.ModuleList(norm(channels) for channels in MIDDLE[1:])
-        self.pool_norm = norm(2 * CHANNELS)
-        self.hidden = nn.Linear(2 * CHANNELS, 200)
-        self.hidden_norm = norm(200)
-        self.output = nn.Linear(200, len(TAGS))
+        norm, norm_2d = (functools.partial(kind, eps=NORM_EPSILON) for kind in (nn.BatchNorm1d, nn.BatchNorm2d))
+        self.input_norm = norm_2d(1)
+        self.front, self.middle = nn.ModuleList(), nn.ModuleList()
+        for channels, kernel in FRONT:
+            padding = nn.ZeroPad2d((0, 0, (kernel[0] - 1) // 2, kernel[0] // 2))
+            self.front.append(nn.Sequential(padding, nn.Conv2d(1, channels, kernel), nn.ReLU(), norm_2d(channels)))
+        for before, after in itertools.pairwise(MIDDLE):
+            self.middle.append(nn.Sequential(nn.Conv1d(before, after, 7, padding=3), nn.ReLU(), norm(after)))
+        layers = norm(2 * CHANNELS), nn.Linear(2 * CHANNELS, 200), nn.ReLU(), norm(200), nn.Linear(200, len(TAGS))
+        self.dense = nn.Sequential(*layers, nn.Sigmoid())
 
     def pools(self, patches: Tensor) -> Tensor:
         """Return (n, 1506), the mean over time of 753 channels and then their maximum, for patches (n, 187, 96)."""
         image = self.input_norm(patches[:, None])
-        branches = zip(self.front, self.front_norms, strict=True)
-        layers = [torch.cat([self._branch(image, *branch) for branch in branches], dim=1)]
-        for number, (convolution, norm) in enumerate(zip(self.middle, self.middle_norms, strict=True)):
-            maps = norm(convolution(layers[-1]).relu())
+        layers = [torch.cat([branch(image).amax(dim=3) for branch in self.front], dim=1)]
+        for number, layer in enumerate(self.middle):
+            maps = layer(layers[-1])
             layers.append(maps + layers[-1] if number else maps)  # the first changes the number of channels
         channels = torch.cat(layers, dim=1)
         return torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1)
@@ -99,31 +98,18 @@ class EarNetwork(nn.Module):
     def tags(self, pools: Tensor) -> Tensor:
         """Return the probabilities of the tags, (n, 50), for pools (n, 1506)."""
         mean, maximum = pools.split(CHANNELS, dim=1)
-        pairs = torch.stack([maximum, mean], dim=2).flatten(1)
-        hidden = self.hidden_norm(self.hidden(self.pool_norm(pairs)).relu())
-        return self.output(hidden).sigmoid()
-
-    @staticmethod
-    def _branch(image: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm1d) -> Tensor:
-        before = (convolution.kernel_size[0] - 1) // 2
-        after = convolution.kernel_size[0] - 1 - before
-        maps = convolution(nn.functional.pad(image, (0, 0, before, after)))
-        # The network takes the maximum over the mel axis after ReLU and norm. Both keep the order of values, but for a
-        # norm with a negative factor, which turns it round: so the same is had earlier, on a sixtieth of the values.
-        extreme = torch.where(norm.weight[:, None] > 0, maps.amax(dim=3), maps.amin(dim=3))
-        return norm(extreme.relu())
+        return self.dense(torch.stack([maximum, mean], dim=2).flatten(1))
 
     def load_published(self, stored: dict[str, np.ndarray]) -> None:
         """Copy the published weights by TensorFlow's names; KeyError or RuntimeError where some do not fit."""
-        norms = [self.input_norm, *self.front_norms, *self.middle_norms, self.pool_norm, self.hidden_norm]
         of_norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
         of_layer = {"kernel": "weight", "bias": "bias"}
-        for kind, layers, names in (
-            ("batch_normalization", norms, of_norm),
-            ("conv2d", [*self.front, *self.middle], of_layer),
-            ("dense", [self.hidden, self.output], of_layer),
+        for kind, types, names in (
+            ("batch_normalization", (nn.BatchNorm1d, nn.BatchNorm2d), of_norm),
+            ("conv2d", (nn.Conv1d, nn.Conv2d), of_layer),
+            ("dense", nn.Linear, of_layer),
         ):
-            for number, layer in enumerate(layers):
+            for number, layer in enumerate(module for module in self.modules() if isinstance(module, types)):
                 prefix = f"{kind}_{number}" if number else kind
                 tensors = {ours: torch.from_numpy(stored[f"{prefix}.{name}"]) for name, ours in names.items()}
                 if "kernel" in names:  # from (time, mel, in, out) or (in, out) to (out, in, time, mel) or (out, in)
