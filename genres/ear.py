@@ -209,7 +209,7 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
 def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.ndarray:
     """Compute what the head sees of each window of a song, float32 (k, 803): the means over the patches in it.
 
-    starts: second at which each window, of so many seconds, begins, float (k,). Else the nearest patch counts.
+    starts: second at which each window, of so many seconds, begins, float (k,). If none lies in it, the nearest counts.
     """
     centres = patches.starts + PATCH_SECONDS / 2
     rows = []

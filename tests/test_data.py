@@ -101,16 +101,10 @@ def test_the_splits_of_the_real_set_are_the_published_ones(gtzan, tmp_path):
     assert {name: hashlib.sha256(row).hexdigest()[:16] for name, row in rows.items()} == PUBLISHED
 
 
-@pytest.fixture(scope="module")
-def demo(pictures):
-    """Sounds of the small demo set with their pictures' names, and the fingerprints of all its pictures."""
-    pairs = [(audio, picture.name) for audio, picture in clips_with_audio(pictures.dataset)]
-    return pairs, fingerprints.make_fingerprints(pictures.matrices, pictures.table)
-
-
-def test_clips_hidden_in_other_sound_are_found_and_no_others(demo, tmp_path):
-    pairs, prints = demo
-    sounds, rng = [load_audio(audio) for audio, _ in pairs[:8]], np.random.default_rng(0)
+def test_clips_hidden_in_other_sound_are_found_and_no_others(pictures, tmp_path):
+    prints = fingerprints.make_fingerprints(pictures.matrices, pictures.table)
+    pairs, rng = clips_with_audio(pictures.dataset)[:8], np.random.default_rng(0)
+    sounds = [load_audio(audio) for audio, _ in pairs]
     hidden = [(k, sounds[k + 1][: rng.integers(22_050, 300_000)], sounds[k]) for k in range(6)]
     hidden.append((3, sounds[0][:0], sounds[3][CLIP_SAMPLES * 3 // 10 :]))  # most of a clip at the begin of a song
     for k, before, clip in hidden:
@@ -119,8 +113,8 @@ def test_clips_hidden_in_other_sound_are_found_and_no_others(demo, tmp_path):
         soundfile.write(file, np.clip(song, -1, 1), SAMPLE_RATE, **kind)
         found = {match.image: match.start for match in fingerprints.find_clips(mel_power(load_audio(file)), prints)}
         start = len(before) / SAMPLE_RATE if len(before) else -9
-        assert found[pairs[k][1]] == pytest.approx(start, abs=0.2)
-        assert set(found) <= {name for _, name in pairs[k : k + 3]}
+        assert found[pairs[k][1].name] == pytest.approx(start, abs=0.2)
+        assert set(found) <= {picture.name for _, picture in pairs[k : k + 3]}
 
 
 def test_the_shipped_fingerprints_know_the_genre_of_each_clip():

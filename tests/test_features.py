@@ -46,7 +46,8 @@ def test_a_run_learns_from_its_training_rows_only_and_is_read_the_second_time(ki
     rows, labels = make_blobs(120, 5, centers=3, random_state=0)
     rows *= [1e-3, 1e4, 1, 1, 1]  # features of very different scale
     table, split = pd.DataFrame(rows), Split("random", np.arange(90), np.arange(90, 120))
-    spoiled = table.where(table.index < 90, 1e6)
+    spoiled = table.copy()
+    spoiled.loc[90:] = 1e6
     run = partial(features.run_features, tmp_path, tmp_path / "log.csv", kind, labels=labels, split=split, seed=0)
     first = run(table, rows)
     assert (first.logits["validation"].argmax(axis=1) == labels[split.validation]).mean() > 0.9
