@@ -1,19 +1,12 @@
 """The demo band: songs in ten genres, composed in code, so that the project runs where GTZAN is not at hand.
 
-A song comes to be in four steps, and each can be heard and read by itself:
+A song comes to be in four steps. `cast_band` draws a band and one of its tunes from the styles in demo_band.toml;
+`compose` lets drummer, bassist, comping players and melodist play the form bar by bar, as MIDI notes; `render` plays
+the notes on the General MIDI soundfont that pretty_midi brings along; `master` adds the sound of a recording.
 
-    cast_band    draws a band and one of its tunes from the styles in demo_band.toml: instruments, grooves, tempo, form
-    compose      lets drummer, bassist, comping players and melodist play the form bar by bar, as MIDI notes
-    render       plays the notes on the General MIDI soundfont that pretty_midi brings along
-    master       gives the recording its sound: old or new, dark or bright, clean or driven
-
-No trait tells a genre by itself, as in life: tempos and instruments are shared, and a song borrows some traits
-from a neighbour, so that a rock song may shuffle and a jazz tune may go straight.
-
-A band keeps its instruments, its grooves and the sound of its recordings from tune to tune; tempo, key, form and
-melody change. So a classifier can recognise the recording instead of the genre, as it can with real artists.
-
-Patterns are written as one bar of 4/4 in columns: 16 columns are sixteenths, 12 are triplets, 8 are eighths.
+No trait tells a genre by itself, as in life: tempos and instruments are shared, and a song borrows some traits from a
+neighbour. A band keeps its instruments, its grooves and the sound of its recordings from tune to tune. So a classifier
+can recognise the recording instead of the genre, as it can with real artists.
 """
 
 from __future__ import annotations
@@ -29,7 +22,6 @@ from functools import cache, lru_cache
 from itertools import cycle, pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import NamedTuple
 
 import joblib
 import midirenderer
@@ -62,6 +54,7 @@ DEGREES = {"i": 0, "ii": 2, "iii": 4, "iv": 5, "v": 7, "vi": 9, "vii": 11}
 BORROW = 0.07  # chance that a trait comes from a neighbour: more of it makes the demo set harder
 HABIT = 1.3  # how much likelier a style's first names are than its last: more of it makes the demo set easier
 TUNE_TRAITS = ("melodies", "forms")  # drawn anew for each tune of a band, as tempo and key are; the rest it keeps
+Event = tuple[int, float, float, float]  # pitch, onset and length in beats, velocity: before swing and human touch
 VOLUMES = {"drums": 118, "bass": 98, "chords": 92, "colour": 86, "lead": 102}  # mean MIDI volume per part
 
 
@@ -89,15 +82,6 @@ class Bar:
     section: str
     bar_in_section: int
     is_last: bool  # of its section
-
-
-class Event(NamedTuple):
-    """One note on the grid of a bar: onset and length in beats, before swing and the human touch."""
-
-    pitch: int
-    onset: float
-    length: float
-    velocity: float
 
 
 def choose(text: str, rng: np.random.Generator, habit: float = 0.0) -> str:
@@ -180,10 +164,9 @@ def read_line(line: str) -> list[tuple[float, float, str]]:
 
     Triplets are put back on the straight grid, because the swing of the song bends all players alike later.
     """
-    step = 4 / len(line)
     notes = []
     for match in re.finditer("[^.-]-*", line):
-        start, end = match.start() * step, match.end() * step
+        start, end = (place * (4 / len(line)) for place in match.span())
         if len(line) == 12:
             start, end = bend(start, 2 / 3), bend(end, 2 / 3)
         notes.append((start, end - start, match[0][0]))
@@ -211,13 +194,13 @@ def drummer(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
             continue
         for onset, _, symbol in read_line(line):
             if not (fill and onset >= 3 and name != "kick") and rng.random() >= 0.03:
-                yield Event(DRUM_KEYS[name], onset, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * energy))
+                yield DRUM_KEYS[name], onset, 0.25, LOUDNESS[symbol] * (0.85 + 0.15 * energy)
     if fill:
         drums = ["snare", "snare", "mid tom", "low tom"] if rng.random() < 0.6 else ["snare"] * 4
         for column, name in enumerate(drums):
-            yield Event(DRUM_KEYS[name], 3 + column / 4, 0.25, 80 + 8 * column)
+            yield DRUM_KEYS[name], 3 + column / 4, 0.25, 80 + 8 * column
     if groove and bar.bar_in_section == 0 and energy > 0.9 and rng.random() < 0.7:
-        yield Event(DRUM_KEYS["crash"], 0, 1, 96)
+        yield DRUM_KEYS["crash"], 0, 1, 96
 
 
 def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
@@ -231,7 +214,7 @@ def bassist(band: Band, bar: Bar, rng: np.random.Generator) -> Iterator[Event]:
             pitch = in_register(bar.next_root, 31) + int(rng.choice([-1, 1, 2]))
         else:  # lines are written for major chords: the third follows the chord
             pitch = low + (tones[1] if symbol == "4" else SEMITONES.index(symbol))
-        yield Event(pitch, onset, 0.92 * length, 92 + 14 * (onset == 0))
+        yield pitch, onset, 0.92 * length, 92 + 14 * (onset == 0)
 
 
 def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterator[Event]:
@@ -253,7 +236,7 @@ def comper(band: Band, bar: Bar, rng: np.random.Generator, part: str) -> Iterato
         else:
             pitches = [in_register(root, 38) + tone for tone in (0, 7, 12)] if symbol in "pP" else chord
         for strum, pitch in enumerate(pitches):
-            yield Event(pitch, onset + 0.012 * strum, 0.95 * length, velocity)
+            yield pitch, onset + 0.012 * strum, 0.95 * length, velocity
 
 
 def make_motif(kind: str, rng: np.random.Generator) -> list[tuple[float, float, int]]:
@@ -274,8 +257,8 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
     kind = band.traits["melodies"]
     if bar.section in "ID" and rng.random() < 0.7:
         return
-    if bar.section == "S":
-        kind = "solo" if kind in ("song", "hook", "long", "licks") else kind
+    if bar.section == "S" and kind in ("song", "hook", "long", "licks"):
+        kind = "solo"
     phrase = bar.bar_in_section // 2 % 4
     letter = f"{bar.section} {'b' if phrase == 2 else 'a'} {kind}"
     if letter not in motifs:
@@ -294,40 +277,32 @@ def melodist(band: Band, bar: Bar, rng: np.random.Generator, motifs: dict[str, l
         in_bar = onset - 4 * (bar.bar_in_section % 2)
         if 0 <= in_bar < 4:
             if band.traits["scale"] == "blues" and length > 0.5 and rng.random() < 0.3:
-                yield Event(pitch - 1, in_bar, 0.12, 80)  # a blue note slides in from below
+                yield pitch - 1, in_bar, 0.12, 80  # a blue note slides in from below
                 in_bar, length = in_bar + 0.1, length - 0.1
-            yield Event(pitch, in_bar, length, 92 + 10 * (onset % 1 == 0))
+            yield pitch, in_bar, length, 92 + 10 * (onset % 1 == 0)
 
 
 def compose(genre: str, seed: int, seconds: float, tune: int = 0) -> pretty_midi.PrettyMIDI:
-    """Compose a tune of `seconds` seconds: the seed names the band, and the same seed and tune give the same song.
+    """Compose a tune of `seconds` seconds: the seed names the band, and the same seed and tune are the same song.
 
-    Returns MIDI with one track per player: drums, bass, chords, colour and lead. Raises InputError for an unknown
-    genre.
+    Returns MIDI with a track per player: drums, bass, chords, colour, lead. Raises InputError for an unknown genre.
     """
     band = cast_band(genre, seed, tune)
     rng = np.random.default_rng([seed, GENRES.index(genre), 1, tune])
     midi = pretty_midi.PrettyMIDI(initial_tempo=band.tempo)
-    tracks = {}
+    tracks, motifs = {}, {}
     for role in VOLUMES:
         is_drum = role == "drums"
         name = band.traits["kit" if is_drum else role]
         program = KITS[name] if is_drum else pretty_midi.instrument_name_to_program(name)
         tracks[role] = pretty_midi.Instrument(program, is_drum, role)
         tracks[role].control_changes.append(pretty_midi.ControlChange(7, band.volumes[role], 0))
-    motifs: dict[str, list] = {}
     for bar in bars_of(band, seconds, rng):
-        players = {
-            "drums": drummer(band, bar, rng),
-            "bass": bassist(band, bar, rng),
-            "chords": comper(band, bar, rng, "chords"),
-            "colour": comper(band, bar, rng, "colour"),
-            "lead": melodist(band, bar, rng, motifs),
-        }
-        for role, events in players.items():
-            notes = [note for event in events if (note := humanise(band, bar, event, rng)).start < seconds]
-            tracks[role].notes.extend(notes)
-    midi.instruments.extend(track for track in tracks.values() if track.notes)
+        rhythm = drummer(band, bar, rng), bassist(band, bar, rng)
+        harmony = comper(band, bar, rng, "chords"), comper(band, bar, rng, "colour")
+        for track, events in zip(tracks.values(), (*rhythm, *harmony, melodist(band, bar, rng, motifs)), strict=True):
+            track.notes += [note for event in events if (note := humanise(band, bar, event, rng)).start < seconds]
+    midi.instruments += [track for track in tracks.values() if track.notes]
     return midi
 
 
@@ -351,8 +326,7 @@ SEMITONES_PER_RECORDING = 5  # one recording serves a pitch and two neighbours o
 def record_note(program: int, pitch: int, is_drum: bool) -> np.ndarray:
     """Record one note of an instrument with midirenderer: mono float32 at 22 050 Hz, at most NOTE_SECONDS long.
 
-    A song has thousands of notes but few different ones. To record each once and lay the recordings over one
-    another, as a sampler does, is ten times faster than to synthesise every song from its first to its last note.
+    A song has thousands of notes but few different ones: a sampler is ten times faster than a synthesiser.
     """
     midi = pretty_midi.PrettyMIDI()
     midi.instruments.append(pretty_midi.Instrument(program, is_drum))
@@ -450,13 +424,9 @@ WAVES_PER_GENRE = 5
 
 
 def make_demo_set(
-    folder: str | Path,
-    clips_per_genre: int = 30,
-    seed: int = 0,
-    song_seconds: tuple[float, float] = (60, 75),
-    songs_per_genre: int = 3,
-    progress: bool = True,
-) -> dict:
+    folder: str | Path, clips_per_genre: int = 30, seed: int = 0, song_seconds: tuple[float, float] = (60, 75),
+    songs_per_genre: int = 3, progress: bool = True,
+) -> dict:  # fmt: skip
     """Play and draw the demo set into `folder`, in GTZAN's layout, and return its stamp.
 
     Data/images_original/<genre>/<genre>000NN.png   spectrogram pictures of 30 s clips
@@ -465,9 +435,8 @@ def make_demo_set(
     tracks.csv                                      image, artist, title of each clip
     demo.json                                       the stamp: version, seed and sizes; written last
 
-    A band plays up to three clips, but each genre has three bands or more where it has three clips. A set with the same
-    stamp is left as it is. A new one is made in a folder beside and then moved, so no run leaves half a set behind.
-    joblib's backend is the caller's choice. Raises InputError for sizes that are not positive.
+    A set with the same stamp is left as it is. A new one is made in a folder beside and then moved, so no run leaves
+    half a set behind. joblib's backend is the caller's choice. Raises InputError for sizes that are not positive.
     """
     if clips_per_genre < 1 or songs_per_genre < 1 or not 0 < song_seconds[0] <= song_seconds[1]:
         raise InputError("The demo set needs at least one clip and one song per genre, and songs of some length.")
@@ -495,7 +464,7 @@ def make_demo_set(
 
 
 def make_parts(workshop: Path, clips: pd.DataFrame, songs: pd.DataFrame, progress: bool) -> None:
-    """Make the parts of a planned set; one job per genre, as each process records its own instruments."""
+    """Make the parts of a planned set, one job per genre, as each process records its own instruments."""
     compile_librosa()
     (workshop / "songs").mkdir()
     genres = tqdm(GENRES, desc="demo songs", unit="genre", disable=not progress)

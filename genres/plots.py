@@ -1,4 +1,4 @@
-"""Every figure of the notebooks: functions that take arrays and tables, and give a matplotlib figure.
+"""Every figure of the notebooks: functions that take arrays and tables, and return a matplotlib figure.
 
 Colours are those of seaborn's colour-blind palette and of maps whose brightness rises throughout.
 """
@@ -66,7 +66,7 @@ COLOURS = sns.color_palette("colorblind")
 def _subplots(
     title: str, size: tuple[float, float], *shape: int, **settings: object
 ) -> tuple[Figure, Axes | np.ndarray]:
-    """Give a figure under its title, size in inches, with one axes or, of a shape (rows, columns), a grid of them."""
+    """Return a figure under its title, size in inches, with one axes or, of a shape (rows, columns), a grid of them."""
     with plt.rc_context(sns.axes_style("ticks") | {"axes.prop_cycle": plt.cycler(color=COLOURS)}):
         figure, axes = plt.subplots(*shape, figsize=size, layout="constrained", squeeze=not shape, **settings)
     set_title = figure.suptitle if shape else axes.set_title
@@ -74,14 +74,24 @@ def _subplots(
     return figure, axes
 
 
+def _panels(
+    title: str, count: int, columns: int, width: float, height: float, **settings: object
+) -> tuple[Figure, np.ndarray]:
+    """Return a figure, and `count` axes in rows of so many columns; the height in inches is that of a row."""
+    rows = -(-count // columns)
+    figure, grid = _subplots(title, (width, height * rows + 0.6), rows, columns, **settings)
+    for axes in grid.flat[count:]:
+        axes.set_visible(False)
+    return figure, grid.ravel()[:count]
+
+
 def save_figure(figure: Figure, folder: Path, name: str) -> display.Image:
-    """Save the figure as <name>.png in a folder, close it, and give the saved picture for the notebook to show.
+    """Save the figure as <name>.png in a folder, close it, and return the saved picture for the notebook to show.
 
     256 colours are enough for these figures and make them a third as large.
     """
+    path, drawn = folder / f"{name}.png", io.BytesIO()
     sns.despine(figure)
-    path = folder / f"{name}.png"
-    drawn = io.BytesIO()
     figure.savefig(drawn, dpi=90, bbox_inches="tight", pad_inches=0.1)
     with replacing(path) as temporary, Image.open(drawn) as picture:
         colours = picture.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, kmeans=3, dither=Image.Dither.NONE)
@@ -91,33 +101,32 @@ def save_figure(figure: Figure, folder: Path, name: str) -> display.Image:
 
 
 def drawable(title: str) -> str:
-    """Give a title in letters that matplotlib's own font has: as it is, else in latin letters as far as they go."""
+    """Return a title in letters that matplotlib's own font has: as it is, else in latin letters as far as they go."""
     font = get_font(plt.matplotlib.get_data_path() + "/fonts/ttf/DejaVuSans.ttf")
     known = {ord("\n"), *font.get_charmap()}
     if all(ord(letter) in known for letter in title):
         return title
     spelled = []
     for letter in unicodedata.normalize("NFKC", title):
-        name = unicodedata.name(letter, "")
-        latin = name.rsplit(" ", 1)[-1].lower() if " LETTER " in name else ""
+        latin = unicodedata.name(letter, "").partition(" LETTER ")[2].split(" ")[-1].lower()
         spelled.append(letter if ord(letter) in known else latin)
     return "".join(spelled).strip() or "title in letters that cannot be drawn"
 
 
 def gtzan_box(set_name: str, text: str) -> display.Markdown:
-    """Give a box with what was seen in the report's run on GTZAN, as Markdown; a run on another set shows none."""
-    shown = f"> **On GTZAN, in the report's run:** {' '.join(text.split())}" if set_name == "gtzan" else ""
-    return display.Markdown(shown)
+    """Return a box with what was seen in the report's run on GTZAN, as Markdown; a run on another set shows none."""
+    box = f"> **On GTZAN, in the report's run:** {' '.join(text.split())}"
+    return display.Markdown(box if set_name == "gtzan" else "")
 
 
-def counted(number: float, noun: str, plural: str = "") -> str:
+def counted(number: float, noun: str) -> str:
     """Return a whole number with its noun in singular or plural: "1 track", "0 tracks", "-2 points"."""
     whole = int(np.rint(number))
-    return f"{whole:,} {noun if abs(whole) == 1 else plural or noun + 's'}"
+    return f"{whole:,} {noun}{'s' * (abs(whole) != 1)}"
 
 
 def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 10.0) -> display.Audio:
-    """Write the first seconds to <name>.ogg in a folder and give a player for it.
+    """Write the first seconds to <name>.ogg in a folder and return a player for it.
 
     The player points to the file instead of carrying it, so that a saved notebook holds nobody's music.
     """
@@ -131,7 +140,7 @@ def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 
 def draw_spectrogram(
     axes: Axes, matrix: np.ndarray, seconds: float = CLIP_SECONDS, title: str = "", limits: tuple = (-TOP_DB / 2, 0)
 ) -> plt.cm.ScalarMappable:
-    """Draw a matrix with axes in seconds and Hz, in dB below its loudest point; gives the image for a colour bar."""
+    """Draw a matrix with axes in seconds and Hz, in dB below its loudest point; return the image for a colour bar."""
     decibels = (matrix.astype(np.float32) - 255) * DB_PER_LEVEL
     image = axes.imshow(
         decibels, origin="lower", aspect="auto", cmap="magma", vmin=limits[0], vmax=limits[1],
@@ -155,24 +164,20 @@ def spectrogram_grid(
     seconds: float | Sequence[float] = CLIP_SECONDS, limits: tuple = (-TOP_DB / 2, 0),
 ) -> Figure:  # fmt: skip
     """Draw matrices side by side under one title, with a colour bar in dB; `seconds` is their length, or each one's."""
-    rows = -(-len(matrices) // columns)
-    size = (max(12.5, 2.5 * columns) if columns > 2 else 9, 2.3 * rows + 0.6)
-    figure, grid = _subplots(title, size, rows, columns, sharey=True)
+    width = max(12.5, 2.5 * columns) if columns > 2 else 9
+    figure, panels = _panels(title, len(matrices), columns, width, 2.3, sharey=True)
     lengths = np.broadcast_to(seconds, len(matrices))
-    for axes, matrix, name, length in zip(grid.flat, matrices, titles, lengths, strict=False):
+    for axes, matrix, name, length in zip(panels, matrices, titles, lengths, strict=False):
         image = draw_spectrogram(axes, matrix, length, name, limits)
         axes.set(ylabel="", xlabel="time in s" if axes.get_subplotspec().is_last_row() else "")
-    for axes in grid.flat[len(matrices) :]:
-        axes.set_visible(False)
     figure.supylabel("frequency in Hz (mel scale)", fontsize="medium")
-    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.colorbar(image, ax=figure.axes, label=DECIBELS)
     return figure
 
 
 def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
-    """Bars of how many pictures each genre has, one colour for each named part (name to genres of its pictures)."""
-    counts = pd.DataFrame({name: pd.Series(list(genres)).value_counts() for name, genres in parts.items()})
-    counts = counts.reindex(GENRES).fillna(0).astype(int)
+    """Draw how many pictures each genre has, one colour for each named part (name to genres of its pictures)."""
+    counts = pd.DataFrame({name: [list(genres).count(g) for g in GENRES] for name, genres in parts.items()}, GENRES)
     figure, axes = _subplots(title, (10, 3.4))
     counts.plot.bar(ax=axes, rot=20, width=0.85, legend=False, color=COLOURS)
     if len(parts) > 1:
@@ -184,7 +189,7 @@ def plot_genre_counts(parts: dict[str, Sequence[str]], title: str) -> Figure:
 
 
 def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) -> Figure:
-    """Box per genre of the share of a picture that lies at the black floor, 40 dB or more below its loudest point."""
+    """Draw the share of a picture that is black, 40 dB or more below its loudest point, as a box per genre."""
     share = pd.DataFrame({"genre": list(genres), "share": (matrices == 0).mean(axis=(1, 2))})
     order = share.groupby("genre")["share"].median().sort_values().index
     figure, axes = _subplots(title, (9, 3.4))
@@ -194,7 +199,7 @@ def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) ->
 
 
 def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
-    """Waveform above the spectrogram it becomes, on one time axis."""
+    """Draw a waveform above the spectrogram it becomes, on one time axis."""
     figure, ((above,), (below,)) = _subplots(title, (9, 5), 2, 1, sharex=True, height_ratios=(1, 2.4))
     step = max(1, len(samples) // 20_000)
     above.plot(np.arange(len(samples))[::step] / SAMPLE_RATE, samples[::step], linewidth=0.4)
@@ -205,9 +210,8 @@ def plot_clip(samples: np.ndarray, matrix: np.ndarray, title: str) -> Figure:
 
 
 def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Loss above accuracy over the epochs, one column for each named network."""
-    size = (4.2 * len(curves), 5.2)
-    figure, (losses, panels) = _subplots(title, size, 2, len(curves), sharey="row", sharex="col")
+    """Draw loss above accuracy over the epochs, one column for each named network."""
+    figure, (losses, panels) = _subplots(title, (4.2 * len(curves), 5.2), 2, len(curves), sharey="row", sharex="col")
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
         above.plot(curve["epoch"], curve["loss"])
         above.set(title=name)
@@ -245,24 +249,19 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def plot_maps(
-    maps: dict[str, np.ndarray], title: str, columns: int, signed: bool = False, width: float = 12.5
-) -> Figure:
+def plot_maps(maps: dict[str, np.ndarray], title: str, columns: int, signed: bool = False) -> Figure:
     """Draw named maps, float (rows, columns) each, side by side; each uses the whole range of colours for itself.
 
     signed: purple is positive, orange negative and white zero, as for the weights of a kernel.
     """
-    rows = -(-len(maps) // columns)
-    figure, grid = _subplots(title, (width, 1.9 * rows + 0.6), rows, columns)
-    for axes, (name, each) in zip(grid.flat, maps.items(), strict=False):
+    figure, panels = _panels(title, len(maps), columns, 12.5, 1.9)
+    for axes, (name, each) in zip(panels, maps.items(), strict=True):
         limit = float(np.abs(each).max()) if signed else None
         colours = {"cmap": "PuOr", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray"}
         aspect = "equal" if each.shape[0] == each.shape[1] else "auto"
         axes.imshow(each, origin="lower", aspect=aspect, interpolation="nearest", **colours)
         axes.set(xticks=[], yticks=[])
         axes.set_title(name, fontsize="small")
-    for axes in grid.flat[len(maps) :]:
-        axes.set_visible(False)
     figure.supxlabel("time", fontsize="medium")
     figure.supylabel("pitch, low to high", fontsize="medium")
     return figure
@@ -296,7 +295,7 @@ def plot_staircase(steps: Sequence[tuple[str, float, float, float]], title: str)
 
 
 def plot_confusion(scores: np.ndarray, labels: np.ndarray, title: str) -> Figure:
-    """Confusion matrix with counts; the colour is the share of the true genre."""
+    """Draw the confusion matrix with counts; the colour is the share of the true genre."""
     counts = confusion_matrix(labels, scores.argmax(1), labels=range(len(GENRES)))
     shares = counts / counts.sum(axis=1, keepdims=True).clip(min=1)
     figure, axes = _subplots(title, (7, 5.6))
@@ -340,7 +339,7 @@ def plot_reliability(
 
 
 def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) -> Figure:
-    """Accuracy of every view with its 95 % interval, a panel per protocol; rows of metrics.json, best first.
+    """Draw accuracy and 95 % interval of every view, a panel per protocol; rows of metrics.json, best first.
 
     Circles are views that know only GTZAN, diamonds those with a pretrained network.
     """
@@ -371,9 +370,8 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
 def plot_song(result: SongResult, near: pd.DataFrame, title: str) -> Figure:
     """Show why a song got its genre: its spectrogram, the genres' course under it, and on the right what decides.
 
-    The lower left shows the four most probable genres window by window, and the threshold below which an answer is
-    unsure. On the right stands what each view says, and below how far the training clips are that are nearest, as
-    `songs.nearest_clips` gives them.
+    The lower left has the four likeliest genres window by window, and the threshold below which an answer is unsure;
+    the right has what each view says, and how far the nearest training clips are (see `songs.nearest_clips`).
     """
     figure, ((song, views), (course, clips)) = _subplots(title, (12.5, 5.6), 2, 2, width_ratios=(1.7, 1))
     image = draw_spectrogram(song, result.overview, result.seconds, "the whole song")
@@ -408,27 +406,23 @@ def _draw_views_of_song(axes: Axes, result: SongResult) -> None:
 
 def _draw_nearest(axes: Axes, near: pd.DataFrame) -> None:
     """Draw bars of the distance of training clips, columns image, genre, artist, title and distance."""
-    axes.set_title("nearest training clips" if len(near) else "no clips to compare (needs sound)")
-    axes.set(xlabel="distance in what the pretrained network hears" if len(near) else "", yticks=[])
+    if near.empty:
+        axes.set_title("no clips to compare (needs sound)")
+        axes.set_axis_off()
+        return
+    axes.set(title="nearest training clips", xlabel="distance in what the pretrained network hears", yticks=[])
     for place, clip in enumerate(near.itertuples()):
         named = f"{clip.artist}, {clip.title}" if clip.title else Path(clip.image).stem
         axes.barh(place, clip.distance, color=COLOURS[0], alpha=0.35)
         text = textwrap.shorten(drawable(f"{clip.genre}: {named}"), 48)
         axes.text(0.02 * near["distance"].max(), place, text, va="center", parse_math=False, fontsize="small")
-    if len(near):
-        axes.invert_yaxis()
-    else:
-        axes.set_axis_off()
+    axes.invert_yaxis()
 
 
 def plot_interval_width(correct: int, total: int, title: str) -> Figure:
-    """Draw how wide a 95 % interval (Wilson's) is after so many songs, with the own score and the reference's marked.
-
-    The reference project had 6 of 20 songs right.
-    """
-    counts, scores = np.arange(10, 1001, 10), {"reference project": (6, 20)}
-    if total:
-        scores["these songs"] = (correct, total)
+    """Draw how wide a 95 % interval (Wilson's) is after so many songs, and mark the own score and the reference's."""
+    counts = np.arange(10, 1001, 10)
+    scores = {"reference project": (6, 20)} | ({"these songs": (correct, total)} if total else {})
     figure, axes = _subplots(title, (8, 4))
     for share, style in ((0.5, "-"), (0.8, "--")):
         widths = [100 * np.ptp(wilson_interval(share * count, count)) for count in counts]
@@ -445,48 +439,45 @@ def plot_interval_width(correct: int, total: int, title: str) -> Figure:
     return figure
 
 
-def draw_activation(axes: Axes, matrix: np.ndarray, heat: np.ndarray, title: str) -> plt.cm.ScalarMappable:
-    """Draw a matrix with contours of an activation, float (128, 334), where it is at a half and at four fifths."""
-    image = draw_spectrogram(axes, matrix, title=title)
-    seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
-    axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
-    return image
-
-
 def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
-    """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334)."""
-    figure, grid = _subplots(title, (12, 3.4), 1, len(heats), sharey=True)
-    for axes, (name, heat) in zip(grid[0], heats.items(), strict=True):
-        image = draw_activation(axes, matrix, heat, name)
+    """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334).
+
+    Contours are where it is at a half and at four fifths.
+    """
+    figure, (panels,) = _subplots(title, (12, 3.4), 1, len(heats), sharey=True)
+    seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
+    for axes, (name, heat) in zip(panels, heats.items(), strict=True):
+        image = draw_spectrogram(axes, matrix, title=name)
+        axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
         axes.label_outer()
-    figure.colorbar(image, ax=grid, label=DECIBELS)
+    figure.colorbar(image, ax=panels, label=DECIBELS)
     return figure
 
 
 def plot_activation_courses(courses: dict[str, tuple[np.ndarray, np.ndarray]], title: str) -> Figure:
     """Draw activation and level over pitch, float (128,) each, for each named genre; each is a share of its maximum."""
-    figure, grid = _subplots(title, (12.5, 5.6), 2, -(-len(courses) // 2), sharex=True, sharey=True)
-    for axes, (name, (activation, level)) in zip(grid.flat, courses.items(), strict=False):
+    figure, panels = _panels(title, len(courses), -(-len(courses) // 2), 12.5, 2.5, sharex=True, sharey=True)
+    for axes, (name, (activation, level)) in zip(panels, courses.items(), strict=True):
         for values, style, label in ((activation, "-", "mean activation"), (level, "--", "mean level")):
             axes.plot(values / max(values.max(), 1e-9), np.arange(MEL_BINS), style, label=label)
         set_frequency_ticks(axes)
         axes.set(title=name, xlabel="share of the maximum")
         axes.label_outer()
-    figure.legend(*grid.flat[0].get_legend_handles_labels(), loc="outside lower center", ncols=2)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
 
 
 def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
-    """Bars of the confidence in each song's answer, right and wrong in colours, with the threshold for "unsure".
+    """Draw the confidence in each song's answer, right and wrong in colours; sound and pictures stand apart.
 
-    Sound and pictures stand apart, since other classifiers answer them. Songs without an answer are left out.
+    Other classifiers answer pictures, with another threshold. Songs without an answer are left out.
     """
-    kinds = [(kind, [r for r in results if r.kind == kind and r.genre]) for kind in KINDS]
-    kinds = [(kind, answered) for kind, answered in kinds if answered]
-    heights = [len(answered) + 1.5 for _, answered in kinds] or [1]
+    kinds = {kind: [r for r in results if r.kind == kind and r.genre] for kind in KINDS}
+    kinds = {kind: answered for kind, answered in kinds.items() if answered}
+    heights = [len(answered) + 1.5 for answered in kinds.values()] or [1]
     figure, panels = _subplots(title, (9, 0.32 * sum(heights) + 1.2), len(heights), 1, height_ratios=heights)
     colours = {True: COLOURS[2], False: COLOURS[3], None: "0.6"}
-    for axes, (kind, answered) in zip(panels[:, 0], kinds, strict=False):
+    for axes, (kind, answered) in zip(panels[:, 0], kinds.items(), strict=False):
         for place, r in enumerate(answered):
             right = None if r.match else r.right
             axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
@@ -498,17 +489,13 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
-        axes.set(
-            title=KINDS[kind],
-            xlim=(0, 1),
-            ylim=(len(answered) - 0.5, -0.5),
-            xlabel="confidence; hatched: unsure; dotted: threshold",
-        )
+        axes.set(title=KINDS[kind], xlim=(0, 1), ylim=(len(answered) - 0.5, -0.5))
+        axes.set_xlabel("confidence; hatched: unsure; dotted: threshold")
     return figure
 
 
 def answer_table(results: Sequence[SongResult]) -> Styler:
-    """Table of what the CNN and the whole model say of songs, sure answers first, with marks for right and wrong."""
+    """Return a table of what is said of songs, sure answers first, with marks for right and wrong."""
     table = answer_rows(results)
     marks = [name for name in table if name.startswith("✓")]
     colours = {mark: f"color: {COLOURS.as_hex()[k]}; font-weight: bold" for mark, k in (("✓", 2), ("✗", 3))}
@@ -532,10 +519,10 @@ def page(*parts: object) -> display.HTML:
 
 
 def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence[str], title: str) -> Figure:
-    """Course of named features over a clip: a row of panels per feature, a column per clip (title to frames).
+    """Draw named features over time: a row of panels per feature, a column per clip (title to frames).
 
-    One number per frame is a line, several are an image, number 1 at the bottom (chroma: C to B). What a clip's source
-    does not carry, such as a picture's zero-crossing rate, is said in the panel.
+    One number per frame is a line, several are an image, number 1 at the bottom (chroma: C to B). A panel says what a
+    picture does not carry.
     """
     heights = [1.4 if NAMED_FEATURES[name].size > 1 else 1 for name in names]
     size = (10, 0.6 + 1.7 * sum(heights))
@@ -559,7 +546,7 @@ def plot_feature_frames(clips: dict[str, dict[str, np.ndarray]], names: Sequence
 
 
 def _draw_images(row: np.ndarray, name: str, clips: Sequence[np.ndarray]) -> plt.cm.ScalarMappable:
-    """Draw a feature of several numbers in a row of axes, (numbers, frames) for each; gives what a colour bar needs."""
+    """Draw a feature of several numbers in a row of axes, (numbers, frames) each; return an image for a colour bar."""
     # The first cepstral coefficient is so much larger that it would flatten all others.
     low, high = np.quantile(np.concatenate([values.ravel() for values in clips]), [0.05, 0.95])
     signed = name in ("tonnetz", "mfcc")  # zero in the middle of the colours
@@ -580,7 +567,7 @@ def _draw_images(row: np.ndarray, name: str, clips: Sequence[np.ndarray]) -> plt
 
 
 def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
-    """Bars of the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
+    """Draw the accuracy that shuffling a feature costs, a colour per named classifier, with one deviation."""
     mean = pd.DataFrame({name: table.mean() for name, table in losses.items()}) * 100
     spread = pd.DataFrame({name: table.std() for name, table in losses.items()}) * 100
     order = mean.mean(axis=1).sort_values().index
@@ -592,19 +579,17 @@ def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
     return figure
 
 
-def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str, shown: int = 6) -> Figure:
-    """Bars of the strongest tags of each named clip; tags are probabilities, float (len(names),)."""
-    rows = -(-len(tags) // 5)
-    figure, grid = _subplots(title, (12.5, 2.3 * rows + 0.6), rows, min(5, len(tags)), sharex=True)
-    for axes, (clip, heard) in zip(grid.flat, tags.items(), strict=False):
-        strongest = np.argsort(-heard)[:shown]
+def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str) -> Figure:
+    """Draw the six strongest tags of each named clip; tags are probabilities, float (len(names),)."""
+    figure, panels = _panels(title, len(tags), min(5, len(tags)), 12.5, 2.3, sharex=True)
+    for axes, (clip, heard) in zip(panels, tags.items(), strict=True):
+        strongest = np.argsort(-heard)[:6]
         axes.barh([names[k] for k in strongest], heard[strongest], color=COLOURS[0])
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize="small")
         axes.set_title(clip, parse_math=False)
-        axes.set_xlim(0, 1.05 * max(heard.max() for heard in tags.values()))
-    for axes in grid[-1]:
-        axes.set_xlabel("probability of the tag")
+        axes.set_xlim(0, 1.05 * np.max(list(tags.values())))
+        axes.set_xlabel("probability of the tag" if axes.get_subplotspec().is_last_row() else "")
     return figure
 
 
@@ -620,7 +605,7 @@ def plot_map(points: np.ndarray, labels: np.ndarray, title: str) -> Figure:
 
 
 def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
-    """Accuracy over training tracks per genre, a line per view: the mean of the draws, and from lowest to highest.
+    """Draw accuracy over training tracks per genre, a line per view: the mean of the draws, from lowest to highest.
 
     curve: columns view (name in VIEWS), tracks (per genre) and accuracy, one row per draw.
     """
@@ -639,10 +624,9 @@ def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str, per_genre: int = 3) -> Figure:
-    """Draw which tags speak for which genre, float (10, tags): the strongest of each genre, in standard deviations."""
-    strongest = [tag for row in weights for tag in np.argsort(-row)[:per_genre]]
-    order = list(dict.fromkeys(strongest))
+def plot_tag_weights(weights: np.ndarray, names: Sequence[str], title: str) -> Figure:
+    """Draw which tags speak for which genre, float (10, tags): the three strongest of each, in standard deviations."""
+    order = list(dict.fromkeys(np.argsort(-weights)[:, :3].ravel()))
     figure, axes = _subplots(title, (11, 4.6))
     limit = np.abs(weights[:, order]).max()
     sns.heatmap(

@@ -22,21 +22,20 @@ from genres.common import GENRES, SAMPLE_RATE
 from genres.runs import VIEWS
 from genres.spectrogram import COLUMNS, MEL_BINS
 
-NOTEBOOKS = list(run.NOTEBOOKS.values())
+EVERY_NOTEBOOK = pytest.mark.parametrize("path", run.NOTEBOOKS.values(), ids=lambda path: path.stem)
 ONLY_ON_GTZAN = {"twins", "artist_leakage", "artist_split", "reliability"}  # or in a set with more tracks
 # What a text may say with a decimal point or per cent: constants of the recipe, not results.
 RECIPE = {"95 %", "95%", "0.3", "0.5", "0.7", "11.5", "0.05", "22.05", "30.01", "23.2", "92.9", "89.7"}
 FIGURE = re.compile(r"""save_figure\(.*?,\s*[\w.]*figures,\s*["'](\w+)["']\)""", re.DOTALL)
 
 
+def _code(notebook) -> list:
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
 def _figures(notebook) -> set[str]:
     """Names of the figures that a notebook's code saves, as far as they stand there in full."""
-    return {name for cell in notebook.cells if cell.cell_type == "code" for name in FIGURE.findall(cell.source)}
-
-
-def _hidden(cell) -> bool:
-    """Whether a reader sees only what a cell says: such cells assemble sentences."""
-    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
+    return {name for cell in _code(notebook) for name in FIGURE.findall(cell.source)}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +59,7 @@ def test_the_whole_story_runs_and_leaves_its_results(pipeline):
     assert not trained.duplicated(["what", "split", "seed", "settings"]).any(), "a notebook trained what another had"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EVERY_NOTEBOOK
 def test_every_figure_that_a_notebook_names_is_saved_and_none_is_called_gtzan(path, pipeline):
     notebook = nbformat.read(pipeline / "executed" / path.name, 4)
     saved = {figure.stem for figure in (pipeline / "figures").glob("*.png")}
@@ -69,11 +68,11 @@ def test_every_figure_that_a_notebook_names_is_saved_and_none_is_called_gtzan(pa
     assert not any("GTZAN:" in text or "On GTZAN" in text for text in printed)
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EVERY_NOTEBOOK
 def test_a_committed_notebook_is_clean_and_its_figures_lie_beside_it(path):
     notebook = nbformat.read(path, 4)
     nbformat.validate(notebook)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    code = _code(notebook)
     assert notebook.cells[0].source.startswith("# ")
     assert sum("parameters" in cell.metadata.get("tags", []) for cell in code) == 1
     assert [cell.execution_count for cell in code] == list(range(1, len(code) + 1))
@@ -83,29 +82,26 @@ def test_a_committed_notebook_is_clean_and_its_figures_lie_beside_it(path):
     assert path.name.startswith("00") or not missing, "run make report (figures of the demo band are not committed)"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EVERY_NOTEBOOK
 def test_a_committed_notebook_can_be_read_by_a_student(path):
     notebook = nbformat.read(path, 4)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    lines = [len(cell.source.splitlines()) for cell in code]
-    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    assert max(lines) <= 35
-    assert statistics.median(len(cell.source.splitlines()) for cell in code if not _hidden(cell)) <= 8
-    assert len(text.split()) >= 900
-    for cell in notebook.cells:
-        between = re.sub(r"```.*?```", "", cell.source, flags=re.DOTALL) if cell.cell_type == "markdown" else ""
-        assert len(between.split()) <= 250 or between.startswith("## Exercises"), between
+    hidden = [cell for cell in _code(notebook) if cell.metadata.get("jupyter", {}).get("source_hidden")]  # sentences
+    lines = {cell.id: len(cell.source.splitlines()) for cell in _code(notebook)}
+    assert max(lines.values()) <= 35
+    assert statistics.median(lines[cell.id] for cell in _code(notebook) if cell not in hidden) <= 8
+    texts = [re.sub(r"```.*?```", "", c.source, flags=re.DOTALL) for c in notebook.cells if c.cell_type == "markdown"]
+    assert len(" ".join(texts).split()) >= 900
+    for text in texts:
+        assert len(text.split()) <= 250 or text.startswith("## Exercises"), text
     for before, cell in pairwise(notebook.cells):
-        settings = "parameters" in before.metadata.get("tags", [])
-        settings = settings or _hidden(cell)
+        settings = before in hidden or "parameters" in before.metadata.get("tags", [])
         assert cell.cell_type != "code" or before.cell_type == "markdown" or settings, f"no text before {cell.source}"
-    plain = re.sub(r"\S*\b10\.\d{4}/\S+|\b\d{4}\.\d{4,5}\b", "", text)  # without DOIs and arXiv's numbers
+    plain = re.sub(r"\S*\b10\.\d{4}/\S+|\b\d{4}\.\d{4,5}\b", "", "\n".join(texts))  # without DOIs and arXiv's numbers
     numbers = set(re.findall(r"\d+(?:\.\d+)?\s?%|(?<![\w.])\d*\.\d+\b", plain))
     assert numbers <= RECIPE, "a text must not say a number that a new run could change"
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+@EVERY_NOTEBOOK
 def test_a_notebook_opened_alone_says_where_it_belongs(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "utils.py").write_text("")  # another project's
@@ -139,44 +135,41 @@ CURVE = pd.DataFrame({"epoch": [1, 2], "loss": [2.0, 1.9], "train": [0.2, 0.3], 
 SAMPLES = np.random.default_rng(0).normal(0, 0.1, 70_000).astype(np.float32)
 LAYERS = pd.DataFrame([(24, 64, 64, 1200), (10, 1, 1, 240)], columns=["channels", "rows", "columns", "weights"])
 CONTROLS = pd.DataFrame({"view": ["untrained", "CNN", "CNN"], "accuracy": [0.5, 0.6, 0.7]})
-ROWS = [runs.answer_row("cnn", "random", 0.7, 0.6, 0.8, 300), runs.answer_row("ear", "folds", 0.8, 0.7, 0.9, 300)]
-ROWS += [runs.answer_row("cnn", "folds", 0.6, 0.5, 0.7, 300)]
+ROWS = [
+    runs.answer_row(*names, 0.7, 0.6, 0.8, 300) for names in (("cnn", "random"), ("ear", "folds"), ("cnn", "folds"))
+]
 ANSWERS = [
-    answered(title, genre, label=genre, kind=kind)
-    for title, genre, kind in zip(TITLES, GENRES, ["sound", "web"] * 4, strict=False)
+    answered(title, "rock", label="rock", kind=kind) for title, kind in zip(TITLES, ["sound", "web"] * 4, strict=True)
 ]
 MAPS = {"clip": MATRICES[0], "kernel": np.eye(3) - 0.5, "answer": np.zeros((4, 4))}
 STEPS = [("training", 0.99, 0.98, 1.0), ("new artists", 0.6, 0.5, 0.7)]
-FIGURES = {
-    "plot_genre_counts": lambda title: plots.plot_genre_counts({"all": np.take(GENRES, LABELS)}, title),
-    "plot_floor_share": lambda title: plots.plot_floor_share(MATRICES, np.take(GENRES, LABELS), title),
-    "plot_clip": lambda title: plots.plot_clip(SAMPLES, MATRICES[0], title),
-    "plot_learning_curves": lambda title: plots.plot_learning_curves({"ours": CURVE}, title),
-    "plot_architecture": lambda title: plots.plot_architecture(LAYERS.assign(layer="dense"), title),
-    "plot_confusion": lambda title: plots.plot_confusion(SCORES, LABELS, title),
-    "plot_genre_report": lambda title: plots.plot_genre_report({"a": metrics.genre_report(SCORES, LABELS)}, title),
-    "plot_reliability": lambda title: plots.plot_reliability(SCORES, LABELS, title),
-    "plot_results": lambda title: plots.plot_results(ROWS, ["folds", "random"], title),
-    "spectrogram_grid": lambda title: plots.spectrogram_grid(MATRICES[:3], list("abc"), title),
-    "plot_song": lambda title: plots.plot_song(answered(), NEAR, title),
-    "plot_interval_width": lambda title: plots.plot_interval_width(17, 30, title),
-    "plot_controls": lambda title: plots.plot_controls(CONTROLS, title),
-    "plot_staircase": lambda title: plots.plot_staircase(STEPS, title),
-    "plot_grad_cam": lambda title: plots.plot_grad_cam(MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}, title),
-    "plot_maps": lambda title: plots.plot_maps(MAPS, title, columns=2, signed=True),
-    "plot_answers": lambda title: plots.plot_answers(ANSWERS, title),
-    "plot_activation_courses": lambda title: plots.plot_activation_courses(
-        dict.fromkeys(GENRES[:2], HEATS[:, :, 0]), title
-    ),
-    "plot_feature_frames": lambda title: plots.plot_feature_frames(
-        {"a": named_features.frames_of_sound(SAMPLES)}, ["mfcc", "rms"], title
-    ),
-    "plot_tags": lambda title: plots.plot_tags({"a": SCORES[0], "b": SCORES[1]}, GENRES, title),
-    "plot_map": lambda title: plots.plot_map(SCORES[:, :2], LABELS, title),
-    "plot_tracks_needed": lambda title: plots.plot_tracks_needed(NEEDED, title),
-    "plot_tag_weights": lambda title: plots.plot_tag_weights(SCORES[:10], GENRES, title),
-    "plot_importance": lambda title: plots.plot_importance({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})}, title),
+FIGURES = {  # what each function gets before the title
+    "plot_genre_counts": ({"all": np.take(GENRES, LABELS)},),
+    "plot_floor_share": (MATRICES, np.take(GENRES, LABELS)),
+    "plot_clip": (SAMPLES, MATRICES[0]),
+    "plot_learning_curves": ({"ours": CURVE},),
+    "plot_architecture": (LAYERS.assign(layer="dense"),),
+    "plot_confusion": (SCORES, LABELS),
+    "plot_genre_report": ({"a": metrics.genre_report(SCORES, LABELS)},),
+    "plot_reliability": (SCORES, LABELS),
+    "plot_results": (ROWS, ["folds", "random"]),
+    "spectrogram_grid": (MATRICES[:3], list("abc")),
+    "plot_song": (answered(), NEAR),
+    "plot_interval_width": (17, 30),
+    "plot_controls": (CONTROLS,),
+    "plot_staircase": (STEPS,),
+    "plot_grad_cam": (MATRICES[0], {"rock": HEATS[0], "pop": HEATS[1]}),
+    "plot_maps": (MAPS,),
+    "plot_answers": (ANSWERS,),
+    "plot_activation_courses": (dict.fromkeys(GENRES[:2], HEATS[:, :, 0]),),
+    "plot_feature_frames": ({"a": named_features.frames_of_sound(SAMPLES)}, ["mfcc", "rms"]),
+    "plot_tags": ({"a": SCORES[0], "b": SCORES[1]}, GENRES),
+    "plot_map": (SCORES[:, :2], LABELS),
+    "plot_tracks_needed": (NEEDED,),
+    "plot_tag_weights": (SCORES[:10], GENRES),
+    "plot_importance": ({"MLP": pd.DataFrame({"mfcc": [0.1, 0.2]})},),
 }
+OPTIONS = {"plot_maps": {"columns": 2, "signed": True}}
 WORDS = ("architecture", "results", "views", "controls", "maps", "answers", "tags")  # their ticks are words
 
 
@@ -197,28 +190,32 @@ OF_THE_PROJECT = [
 ]
 
 
+def _draw(name: str, title: str = TITLE):
+    figure = getattr(plots, name)(*FIGURES[name], title, **OPTIONS.get(name, {}))
+    figure.canvas.draw()
+    return figure
+
+
 @without_warnings
 @pytest.mark.parametrize("name", OF_THE_PROJECT)
 def test_a_figure_has_its_title_and_named_axes(name):
-    figure = FIGURES[name](TITLE)
-    figure.canvas.draw()
+    figure = _draw(name)
     assert TITLE in [figure.get_suptitle(), *(axes.get_title() for axes in figure.axes)]
     for side in ("xlabel", "ylabel"):
         assert any(getattr(axes, f"get_{side}")() for axes in figure.axes) or name.removeprefix("plot_") in WORDS
 
 
 def test_what_counts_most_comes_first_and_no_panel_is_empty():
-    axes = FIGURES["plot_controls"](TITLE).axes[0]
+    axes = _draw("plot_controls").axes[0]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["CNN", "untrained"]
-    maps = [axes.get_title() for axes in FIGURES["plot_maps"](TITLE).axes if axes.get_visible()]
+    maps = [axes.get_title() for axes in _draw("plot_maps").axes if axes.get_visible()]
     assert maps == ["clip", "kernel", "answer"]
 
 
 @without_warnings
 @pytest.mark.parametrize("title", TITLES)
 def test_a_title_is_drawn_as_it_is_or_in_latin_letters(title):
-    figure = FIGURES["plot_song"](title)
-    figure.canvas.draw()
+    figure = _draw("plot_song", title)
     drawn = figure.get_suptitle()
     assert drawn == title if title.isascii() or title == "Ёлка" else drawn.strip()
     (text,) = [text for text in figure.texts if text.get_text() == drawn]
