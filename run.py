@@ -136,8 +136,12 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
             nbformat.write(without_parameters(nbformat.read(executed / NOTEBOOKS[number].name, 4)), temporary)
     draw_results(utils.find_dataset(data, output))
     if dataset.name == "gtzan":
+        from genres import ear
         from genres.readme import write_readme
 
+        pictures = utils.read_pictures(utils.find_dataset(data, output))
+        if not isinstance(pictures.ear_source, dict):  # the sound of nearly all clips is at hand
+            ear.write_ear_features(output / "ear.npz", pictures.table["image"].to_numpy(str), pictures.ear_features)
         write_readme(output / "metrics.json", ROOT / "README.md")
 
 
