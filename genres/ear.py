@@ -26,7 +26,7 @@ from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
 from genres.audio import load_audio
-from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel, replacing
 from genres.song_files import SOUND_SUFFIXES, find_songs
 from genres.spectrogram import QUIET_DB, middle_clip
 
@@ -240,6 +240,12 @@ def read_clip_features(paths: Sequence[Path | None]) -> np.ndarray:
         return np.stack(in_parallel(clip_features, paths, "tagging clips", 10))
     finally:
         torch.set_num_threads(threads)
+
+
+def write_ear_features(path: Path, images: np.ndarray, features: np.ndarray) -> None:
+    """Write clips' features, float (n, 803), with their pictures' file names, str (n,), to an npz file."""
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, image=images, features=features.astype(np.float16))
 
 
 def read_ear_features(path: Path) -> dict[str, np.ndarray]:
