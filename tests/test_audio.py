@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from conftest import SHARED, refused
 from PIL import Image
-from sound_files import encode, tune, write_pcm, write_tracks
+from sound_files import encode, tune, write_padded
 
 import utils
 from genres import spectrogram, texture
@@ -27,8 +27,6 @@ FASTSTART = {"container": {"movflags": "faststart"}}
 BARE = {"container": {"write_xing": "0", "id3v2_version": "0"}}
 STEREO = tune(12, RATE, 2)
 ID3 = b"ID3\x04\x00\x00" + bytes([0, 0, 2, 0]) + bytes(256)
-
-
 ART = np.random.default_rng(0).bytes(160_000)
 PADDED = [(24, 32), (16, 24), (16, 32), (8, 16)]  # valid bits, and those that they are stored in
 
@@ -78,16 +76,17 @@ WHOLE = {
     "vbr, no xing.mp3": (lambda path: encode(path, STEREO, RATE, **VBR | BARE), 12),
     "short.mp3": (lambda path: encode(path, tune(3.3), **MP3), 3.3),
     "rate changes.aac": (lambda p: encode(p, STEREO, RATE, format="adts") + encode(p, tune(6), format="adts"), 18),
-    **{f"{v} in {b}.wav": (lambda path, b=b, v=v: write_pcm(path, STEREO[:, 0], RATE, b, v), 12) for v, b in PADDED},
-    **{f"RIFX {b}.wav": (lambda path, b=b: write_pcm(path, STEREO[:, 0], RATE, b, order="big"), 12) for b in (16, 24)},
+    **{f"{v} in {b}.wav": (lambda path, b=b, v=v: write_padded(path, STEREO[:, 0], RATE, b, v), 12) for v, b in PADDED},
+    "RIFX 16.wav": (lambda path: _written(path, STEREO, endian="BIG"), 12),
+    "RIFX 24.wav": (lambda path: _written(path, STEREO, endian="BIG", subtype="PCM_24"), 12),
     "art behind.wav": (lambda path: _written(path, STEREO) + ART, 12),
     "36 bytes, art behind.wav": (lambda path: (d := _written(path, STEREO))[:4] + b"\x24\0\0\0" + d[8:] + ART, 12),
     "art behind.au": (lambda path: _written(path, STEREO) + ART, 12),
     "tag in front.wav": (lambda path: ID3 + _written(path, STEREO), 12),
     "two tags in front.mka": (lambda path: ID3 + ID3 + encode(path, STEREO, RATE, codec="flac"), 12),
     "tag in front.m4a": (lambda path: ID3 + encode(path, STEREO, RATE), 12),
-    "default.mka": (lambda path: write_tracks(path, [tune(4, RATE), tune(12, RATE)], 1), 12),
-    "silent first.m4a": (lambda path: write_tracks(path, [STEREO[: 4 * RATE, 0] * 0, STEREO[:, 0].copy()]), 12),
+    "default.mka": (lambda path: encode(path, [STEREO[: 4 * RATE], STEREO], RATE, default=1), 12),
+    "silent first.m4a": (lambda path: encode(path, [STEREO[: 4 * RATE] * 0, STEREO], RATE), 12),
     "chained.ogg": (lambda path: _written(path, STEREO) * 2, 24),
 }
 
@@ -191,7 +190,7 @@ def test_tags_are_read(tmp_path):
         encode(tmp_path / name, tune(4, 48_000), 48_000, codec=codec, tags=tags)
         sound = read_sound(tmp_path / name)
         assert (sound.title, sound.artist) == ("Caf\u00e9 & Bar", "Die \u00c4rzte"), name
-    write_tracks(tmp_path / "film.mkv", [tune(4, RATE)], titles=("Queen - Title", "Stereo"))
+    encode(tmp_path / "film.mkv", tune(4), tags={"title": "Queen - Title"}, track_tags={"title": "Stereo"})
     assert read_sound(tmp_path / "film.mkv").title == "Queen - Title"
 
 
