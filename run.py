@@ -56,21 +56,15 @@ SETTINGS: dict[str, dict[str, dict]] = {
 }
 
 
-def as_typed(folders: Sequence[str]) -> list[str]:
-    """Return folders and files as absolute paths; a text that is none may name several, separated as in PATH."""
-    from genres.song_files import split_folders
+def named_songs(names: Sequence[str]) -> tuple[list[str], list]:
+    """Return folders and files of songs as absolute paths, and the songs in them.
 
-    return [str(path) for named in folders for path in split_folders(named)]
+    A name that does not exist may be several, separated as in PATH. Raises InputError where there are no songs.
+    """
+    from genres.song_files import find_songs, split_folders
 
-
-def check_songs(paths: Sequence[str]) -> list[str]:
-    """Return the absolute paths of songs; raises InputError where there are none, before hours of training."""
-    from genres.song_files import find_songs
-
-    typed = as_typed(paths)
-    if typed:
-        find_songs(*typed)
-    return typed
+    paths = [str(path) for name in names for path in split_folders(name)]
+    return paths, find_songs(*paths)
 
 
 def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = "") -> None:
@@ -80,7 +74,7 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     import utils
     from genres.fingerprints import read_lengths
 
-    given = {"data_folder": str(absolute(data)) if data else "", "songs_folder": check_songs(songs)}
+    given = {"data_folder": str(absolute(data)) if data else "", "songs_folder": named_songs(songs)[0]}
     if sys.platform == "linux" and not data:
         joblib.parallel_config("multiprocessing")  # forked: the makers of demo songs need not import torch again
     dataset = utils.find_dataset(data, output)
@@ -100,9 +94,7 @@ def pipeline(data: str, songs: Sequence[str], settings: str = "", output: str = 
     print(f"\nMade from {dataset.label}, in {relative_path(dataset.results)}:")
     print("  executed/             the notebooks with their outputs: read 01, 03 and 04 first")
     print("  metrics.json          the results;  experiments.csv: a row for each training run;  model.pt: the model")
-    for figure, what in (("results", "all views beside each other"), ("confusion_random", "what is taken for what"),
-                         ("answers", "the songs, right and wrong")):  # fmt: skip
-        print(f"  {relative_path(dataset.figures / f'{figure}.png')}   {what}")
+    print(f"  {relative_path(dataset.figures)}   the figures: results, confusion_random and answers first")
 
 
 def set_kernel_environment(page: Path) -> None:
@@ -131,7 +123,7 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
 
     import utils
 
-    given = {"data_folder": data and str(absolute(data)), "songs_folder": check_songs(songs)}
+    given = {"data_folder": data and str(absolute(data)), "songs_folder": named_songs(songs)[0]}
     dataset = utils.find_dataset(data)
     output, executed = ROOT / "data" / dataset.name, dataset.cache / "executed"
     given["output_folder"] = str(output)
@@ -144,19 +136,22 @@ def report(data: str, songs: Sequence[str], only: Sequence[str], measured: str =
             nbformat.write(without_parameters(nbformat.read(executed / NOTEBOOKS[number].name, 4)), temporary)
     draw_results(utils.find_dataset(data, output))
     if dataset.name == "gtzan":
+        from genres import ear
         from genres.readme import write_readme
 
+        pictures = utils.read_pictures(utils.find_dataset(data, output))
+        if not isinstance(pictures.ear_source, dict):  # the sound of nearly all clips is at hand
+            ear.write_ear_features(output / "ear.npz", pictures.table["image"].to_numpy(str), pictures.ear_features)
         write_readme(output / "metrics.json", ROOT / "README.md")
 
 
 def songs(paths: Sequence[str], model: str, output: str) -> None:
     """Classify songs with the shipped model, or another: a table, playlists and a page; a second call goes on."""
-    from genres.song_files import file_names, find_songs
+    from genres.song_files import file_names
 
     if not paths:
         raise InputError("No songs were named: give a folder or files, as in 'python run.py songs my_songs'.")
-    typed = as_typed(paths)
-    found = find_songs(*typed)
+    typed, found = named_songs(paths)
     if model and not absolute(model).is_file():
         raise InputError(f"The model '{model}' does not exist: name a model.pt, or none for the shipped one.")
     import utils
@@ -178,10 +173,9 @@ def songs(paths: Sequence[str], model: str, output: str) -> None:
 
 def has_browser() -> bool:
     """Whether a page that is opened here is seen by the person at the terminal."""
-    if os.environ.get("CI") or (sys.platform == "darwin" and os.environ.get("SSH_CONNECTION")):
-        return False
-    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
-    return bool(display) or sys.platform in ("win32", "darwin")
+    screen = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY") or sys.platform in ("win32", "darwin")
+    away = os.environ.get("CI") or (sys.platform == "darwin" and os.environ.get("SSH_CONNECTION"))
+    return bool(screen and not away)
 
 
 def bench(data: str) -> None:

@@ -1,10 +1,8 @@
 """Any file with sound in it, as samples.
 
-FFmpeg, which PyAV carries, decodes everything packet by packet: it goes on after a hole, and no length in a header is
-believed. The few kinds that it does not know or reads wrongly are read by libsndfile.
-
-Levels and offsets at which the picture recipe would fail are put right here. A clip of GTZAN has none of them and comes
-out exactly as `librosa.load` reads it.
+FFmpeg, which PyAV carries, decodes packet by packet: it goes on after a hole, and believes no length in a header. What
+it does not know or reads wrongly is read by libsndfile. Levels and offsets at which the picture recipe would fail are
+put right; a clip of GTZAN has none of them and comes out exactly as `librosa.load` reads it.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ import math
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import chain, groupby
 from pathlib import Path
@@ -98,11 +96,10 @@ def read_sound(path: str | Path) -> Sound:
             decoded = _decode(path.name, file)
     except OSError as error:
         raise InputError(f"'{path.name}' cannot be read ({error.strerror}): copy it again.") from error
-    if not decoded.samples and decoded.slow_rate:
-        slow = f"has only {decoded.slow_rate} samples a second"
-        raise InputError(f"'{path.name}' {slow}: export it again with 22 050 or more.")
     if not decoded.samples:
         reason = REFUSALS.get(path.suffix.lower(), "cannot be read as sound: convert it to wav, mp3, flac, ogg or m4a")
+        if decoded.slow_rate:
+            reason = f"has only {decoded.slow_rate} samples a second: export it again with 22 050 or more"
         raise InputError(f"'{path.name}' {reason}.")
     if decoded.seconds < SHORTEST_SECONDS:
         raise InputError(f"'{path.name}' has only {decoded.seconds:.1f} s of sound: give at least 3 seconds.")
@@ -128,9 +125,8 @@ def refuse_address(path: str | Path) -> None:
 class _Decoded:
     """What came out of a file, mono at 22 050 Hz, block by block: whole in other rates it would fill the memory.
 
-    samples: the bytes of float32. claimed: the seconds that the file says it holds, 0 where it does not. tags: its
-    texts, by name in lower case. spread: largest difference of two samples in a block. slow_rate: a rate at which
-    blocks were left out, or 0.
+    samples: the bytes of float32. claimed: the seconds that the file says it holds, or 0. tags: its texts, by name in
+    lower case. spread: largest difference of two samples in a block. slow_rate: a rate too low to be read.
     """
 
     name: str
@@ -152,10 +148,6 @@ class _Decoded:
     def is_song(self) -> bool:
         """Whether it is long enough, and not silent."""
         return self.seconds >= SHORTEST_SECONDS and self.spread >= 2 * SILENCE
-
-    def better(self, other: _Decoded) -> _Decoded:
-        """Return the one of two ways of decoding that gave more to hear."""
-        return max(self, other, key=lambda one: (one.is_song, one.seconds, one.slow_rate))
 
     def add(self, block: np.ndarray, rate: int) -> None:
         """Add a block, float32 (channels, n). Raises InputError for one that is no sound, or where it is too much."""
@@ -193,13 +185,20 @@ def _decode(name: str, file: BinaryIO) -> _Decoded:
     if not file.read(1):
         raise InputError(f"'{name}' is empty (0 bytes): copy or download it again.")
     best = _Decoded(name)
+    for decoded in _attempts(name, file):
+        best = max(best, decoded, key=lambda one: (one.is_song, one.seconds, one.slow_rate))
+        if best.is_song:
+            break
+    return best
+
+
+def _attempts(name: str, file: BinaryIO) -> Iterator[_Decoded]:
     for tag in dict.fromkeys((0, _id3_bytes(file))):  # FFmpeg skips a tag in front of some kinds only
         file.seek(tag)
-        part = io.BytesIO(file.read()) if tag and not best.is_song else file
+        part = io.BytesIO(file.read()) if tag else file
         ways = [_decode_with_ffmpeg, _decode_with_soundfile]
         for decode in reversed(ways) if _read_wav_header(part).misread else ways:
-            best = best if best.is_song else best.better(decode(name, part))
-    return best
+            yield from decode(name, part)
 
 
 def _id3_bytes(file: BinaryIO) -> int:
@@ -210,14 +209,14 @@ def _id3_bytes(file: BinaryIO) -> int:
     return end
 
 
-def _decode_with_ffmpeg(name: str, file: BinaryIO) -> _Decoded:
-    """What FFmpeg reads of a file, across faults; no samples where it knows no sound in it.
+def _decode_with_ffmpeg(name: str, file: BinaryIO) -> Iterator[_Decoded]:
+    """Yield what FFmpeg reads of each track, across faults, the default one first; no samples where it knows no sound.
 
     Raises InputError for a file that is copy-protected, holds no sound track, or lasts longer than two hours.
     """
-    best, track, tracks = _Decoded(name), 0, 1
     options = {"protocol_whitelist": "none", "ignore_length": str(int(_read_wav_header(file).goes_on))}
-    while track < tracks and not best.is_song:
+    track, tracks = 0, 1
+    while track < tracks:
         decoded = _Decoded(name)
         file.seek(0)
         try:
@@ -233,40 +232,30 @@ def _decode_with_ffmpeg(name: str, file: BinaryIO) -> _Decoded:
             raise
         except (av.error.FFmpegError, OSError, ValueError):
             decoded.finish()  # what was decoded before the fault is still good
-        best, track = best.better(decoded), track + 1
-    return best
+        yield decoded
+        track += 1
 
 
-def _decode_with_soundfile(name: str, file: BinaryIO) -> _Decoded:
-    """What libsndfile reads of a file; no samples where it knows no sound in it.
-
-    Raises InputError for a file that lasts longer than two hours.
-    """
-    decoded = _Decoded(name)
+def _decode_with_soundfile(name: str, file: BinaryIO) -> Iterator[_Decoded]:
+    """Yield what libsndfile reads of a file. Raises InputError for one that lasts longer than two hours."""
     file.seek(0)
     if (head := file.read(3)) == b"ID3" or head[:1] == b"\xff":
-        return decoded  # an MP3 that FFmpeg refused; libmpg123 would print what it thinks of it
+        return  # an MP3 that FFmpeg refused; libmpg123 would print what it thinks of it
+    decoded = _Decoded(name)
     file.seek(0)
-    try:
-        with closing(soundfile.SoundFile(file)) as sound:
-            while len(block := sound.read(2**20, dtype="float32", always_2d=True)):
-                decoded.add(block.T, sound.samplerate)
-    except (soundfile.LibsndfileError, RuntimeError, OSError):
-        pass  # as above
+    with suppress(RuntimeError, OSError), soundfile.SoundFile(file) as sound:
+        while len(block := sound.read(2**20, dtype="float32", always_2d=True)):
+            decoded.add(block.T, sound.samplerate)
     decoded.finish()
-    return decoded
+    yield decoded
 
 
 class _WavHeader(NamedTuple):
-    """What is looked up in the header of a WAV file.
+    """What the header of a WAV file says; nothing for other files."""
 
-    bytes: those that it says it has; 0 for other files. goes_on: whether there is sound behind them, because files were
-    joined, or the length was never filled in. misread: whether FFmpeg takes its samples for others.
-    """
-
-    bytes: int = 0
-    goes_on: bool = False
-    misread: bool = False
+    bytes: int = 0  # of the file
+    goes_on: bool = False  # sound lies behind them: files were joined, or the length was never filled in
+    misread: bool = False  # FFmpeg takes its samples for others
 
 
 def _read_wav_header(file: BinaryIO) -> _WavHeader:
@@ -320,8 +309,7 @@ def _decode_stream(
     wav_bytes = _read_wav_header(file).bytes
     if container.format.name in RAW_STREAMS and decoded.samples:
         end = container.size if container.format.name == "aac" else 0  # FFmpeg leaves its holes out of the positions
-        faulty = _seconds_with_faults(decoded.seconds, packets, end)
-        decoded.claimed = max(_xing_seconds(file, packets), faulty)
+        decoded.claimed = _seconds_with_faults(decoded.seconds, packets, file, end)
     elif container.size < wav_bytes < ENDLESS_WAV:  # cut off: FFmpeg goes by what is left
         decoded.claimed = decoded.seconds * wav_bytes / container.size
     elif not wav_bytes and codec.name.startswith("pcm_") and decoded.seconds < 2 * decoded.claimed:
@@ -367,37 +355,29 @@ def _mono(block: np.ndarray) -> np.ndarray:
     block = np.ascontiguousarray(block, dtype=np.float32)
     mean = np.mean(block, axis=0)
     turned = block @ block[np.square(block).sum(axis=1).argmax()] < 0
-    if turned.any():
-        straight = np.mean(np.where(turned[:, None], -block, block), axis=0)
-        if straight @ straight > 2 * (mean @ mean):
-            return straight
-    return mean
+    straight = np.mean(np.where(turned[:, None], -block, block), axis=0) if turned.any() else mean
+    return straight if straight @ straight > 2 * (mean @ mean) else mean
 
 
-def _xing_seconds(file: BinaryIO, packets: list[_Packet]) -> float:
-    """Seconds that the Xing header of an MP3 claims, which lies in the frame before the first packet; else 0."""
+def _seconds_with_faults(seconds: float, packets: list[_Packet], file: BinaryIO, end: int) -> float:
+    """Return the seconds that a raw stream would last if its bytes that gave no sound had given some.
+
+    It ends at `end`, or with its last sound if that is later (an MP3 may have tags behind it). It lasts no less than
+    the Xing header of an MP3 says, which lies in the frame before the first packet; only that counts where tags lie
+    between the packets.
+    """
     first = packets[0].position
     file.seek(max(0, first - 2000))
-    head = file.read(min(first, 2000))
-    at = max(head.rfind(b"Xing"), head.rfind(b"Info"))
-    if at < 0 or len(head) < at + 12:
-        return 0.0
-    flags, frames = struct.unpack(">II", head[at + 4 : at + 12])
-    return frames * float(np.median([packet.seconds for packet in packets])) if flags & 1 else 0.0
-
-
-def _seconds_with_faults(seconds: float, packets: list[_Packet], end: int) -> float:
-    """Seconds a raw stream would last if the bytes in it that gave no sound had given some; 0 where tags lie in it.
-
-    It ends at `end`, or with its last sound if that is later (an MP3 may have tags behind it).
-    """
-    heard = [number for number, packet in enumerate(packets) if packet.seconds]
-    packets = packets[: heard[-1] + 1]
+    header = re.search(rb".*(?:Xing|Info)...(.)(....)", file.read(min(first, 2000)), re.DOTALL)
+    frames = int.from_bytes(header[2]) if header and header[1][0] & 1 else 0
+    claimed = frames * float(np.median([packet.seconds for packet in packets]))
+    last = max(number for number, packet in enumerate(packets) if packet.seconds)
+    packets = packets[: last + 1]
     if any(packet.start in (b"ID3", b"APE") for packet in packets):
-        return 0.0
+        return claimed
     usual = 4 * np.median([packet.size for packet in packets])
     sound = sum(min(packet.size, usual) for packet in packets if packet.seconds)
-    return seconds * float(max(end, packets[-1].position + packets[-1].size) - packets[0].position) / sound
+    return max(claimed, seconds * float(max(end, packets[-1].position + packets[-1].size) - first) / sound)
 
 
 def _remark(decoded: _Decoded) -> str:

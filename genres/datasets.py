@@ -32,10 +32,10 @@ SYSTEM_FOLDERS = (".", "__", "$", "@", "system volume information", "lost+found"
 class DataSet:
     """Where one set of genre pictures lies, and where its results go.
 
-    name: "gtzan", "demo", or the name of a set of the user's own. label: how titles and tables call it.
-    images: folder with one sub-folder of pictures per genre. audio: the same with clips, or None.
-    songs: folder of songs that come with the set, or None. tracks: table of the artists, or None; see `read_tracks`.
-    results: folder for tables, weights, metrics and figures. cache: folder for what can be made again.
+    name: "gtzan", "demo", or the name of a set of the user's own. label: how titles and tables call it. images: folder
+    with one sub-folder of pictures per genre. audio: the same with clips, or None. songs: folder of songs that come
+    with the set, or None. results, cache: folders for what is made, and for what can be made again. tracks: table of
+    the artists, or None; see `read_tracks`.
     """
 
     name: str
@@ -59,15 +59,14 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
 
     `folder` may be a Kaggle download, its `Data` folder, the `images_original` folder itself, or a set of one's own:
     ten folders, named after the ten genres, of pictures in the Kaggle style or of sound files, which are drawn first.
-    With no folder and an empty data/gtzan the demo songs are made (once) and used, and a line says so. Results go to
-    `output`, or to data/<set>/run, which git ignores.
+    The demo songs are made once, and a line says so.
 
     Raises InputError where a named folder is missing or does not hold the ten genres.
 
     Parameters
     ----------
     folder: where the pictures lie, or "" for the usual place.
-    output: folder for results, or "" for the usual one.
+    output: folder for results, or "" for data/<set>/run, which git ignores.
 
     Returns
     -------
@@ -110,14 +109,12 @@ def find_dataset(folder: str | Path = "", output: str | Path = "") -> DataSet:
 
 
 def genre_folders(images: Path) -> dict[str, Path]:
-    """Return the folder of each of the ten genres, whatever its capitals.
+    """Return the folder of each of the ten genres, whatever its capitals; folders of the system do not count.
 
-    Folders of the system (recycle bins and the like) do not count. Raises InputError where a genre is missing or empty,
-    or there are others.
+    Raises InputError where a genre is missing or empty, or there are others.
     """
-    folders = {path.name.lower(): path for path in sorted(images.iterdir()) if path.is_dir()}
-    folders = {name: path for name, path in folders.items() if not name.startswith(SYSTEM_FOLDERS)}
-    folders = {name: path for name, path in folders.items() if any(path.iterdir())}
+    below = {path.name.lower(): path for path in sorted(images.iterdir()) if path.is_dir()}
+    folders = {name: p for name, p in below.items() if not name.startswith(SYSTEM_FOLDERS) and any(p.iterdir())}
     missing, other = [g for g in GENRES if g not in folders], [name for name in folders if name not in GENRES]
     if len(missing) == len(GENRES):
         _refuse_archives(images)
@@ -162,7 +159,7 @@ def _holds_sound(images: Path) -> bool:
 
 
 def _picture_names(folder: Path) -> dict[Path, str]:
-    """Return the files of a genre folder of sound and of its sub-folders, each with the name of its picture.
+    """Return the files below a genre folder of sound, each with the name of its picture.
 
     That is the name of the file without its suffix; where two have the same, the suffix or the sub-folders are in it.
     """
@@ -174,7 +171,7 @@ def _picture_names(folder: Path) -> dict[Path, str]:
 
 
 def _draw_clip(job: tuple[Path, Path]) -> str:
-    """Draw one sound file unless that is done, and return what is wrong with it; its picture notes the file's stamp."""
+    """Draw a sound file unless that is done, and return what is wrong with it; its picture notes the file's stamp."""
     sound, picture = job
     stamp, note = digest(*file_stamps([sound])), PngInfo()
     note.add_text("sound", stamp)
@@ -196,11 +193,8 @@ def _draw_set(sounds: Path, target: Path) -> Path:
 
     What cannot be read is printed and left out. Raises InputError where a genre is left without a picture.
     """
-    jobs = [
-        (path, target / genre / name)
-        for genre, folder in genre_folders(sounds).items()
-        for path, name in _picture_names(folder).items()
-    ]
+    folders = genre_folders(sounds).items()
+    jobs = [(path, target / genre / name) for genre, folder in folders for path, name in _picture_names(folder).items()]
     refusals = [sentence for sentence in in_parallel(_draw_clip, jobs, "drawing sound files", 10) if sentence]
     for picture in set(target.glob("*/*.png")) - {picture for _, picture in jobs}:
         picture.unlink()  # its sound file is gone
@@ -215,8 +209,7 @@ def _draw_set(sounds: Path, target: Path) -> Path:
 def download_gtzan() -> Path:
     """Download the Kaggle set (1.3 GB) with kagglehub and return the folder it was unpacked to, data/gtzan/kaggle.
 
-    It is unpacked in a hidden folder, which gets its name when all is there; a download that was stopped starts again.
-    Raises InputError with the steps to do by hand where the download fails.
+    The folder gets this name when all is there. Raises InputError, with what to do by hand, where the download fails.
     """
     target = ROOT / "data" / "gtzan" / "kaggle"
     partial = target.with_name(".kaggle")
@@ -239,7 +232,7 @@ def download_gtzan() -> Path:
 def clip_of_rows(dataset: DataSet, images: pd.Series) -> list[Path | None]:
     """Return the sound file of each picture, or None, in the order of `images`: file names, or "genre/name".
 
-    A bare name that pictures of two genres have is nobody's: one of them cannot be read, and the table does not say it.
+    A bare name that pictures of two genres have is nobody's: the table does not say which of them could be read.
     """
     count = Counter(path.name for path in dataset.images.glob("*/*"))
     clips: dict[str, Path] = {}
@@ -269,9 +262,7 @@ def clips_with_audio(dataset: DataSet, per_genre: int | None = None) -> list[tup
 def read_tracks(dataset: DataSet, images: pd.Series) -> pd.DataFrame | None:
     """Return the facts about the tracks of `images`, a row for each, "" where nothing is known; None without a table.
 
-    The table is the set's tracks.csv, with the columns image and artist, and title if you like; GTZAN's has its
-    published splits, too. A sound file's name may stand for its picture's.
-
+    The set's tracks.csv has the columns image and artist, and perhaps others; a sound's name may stand for its picture.
     Raises InputError for a file that is no such table, or names a picture twice or one that the set does not have.
     """
     if dataset.tracks is None:
@@ -302,8 +293,8 @@ def read_tracks(dataset: DataSet, images: pd.Series) -> pd.DataFrame | None:
 def artist_numbers(tracks: pd.DataFrame) -> np.ndarray:
     """Number the artists of tracks, int (n,): two have one number if they share an artist's name or a published group.
 
-    The published groups (column artist_group, of GTZAN only) join artists that play together, but also split some
-    artists into several. A track whose artist is not known has a number of its own.
+    The published groups (column artist_group) join artists that play together, but also split some artists. A track
+    whose artist is not known has a number of its own.
     """
     names = tracks[tracks.columns.intersection(["artist", "artist_group"])].replace("", np.nan)
     links = csr_array(pd.get_dummies(names).to_numpy(float))  # tracks x names
@@ -317,11 +308,10 @@ def twin_groups(matrices: np.ndarray) -> np.ndarray:
 
 def twin_table(table: pd.DataFrame, matrices: np.ndarray) -> pd.DataFrame:
     """List the pairs of identical pictures: columns first, second (file names) and same_genre."""
-    table = table.assign(group=twin_groups(matrices))
-    pairs = table.merge(table, on="group", suffixes=("_first", "_second"))
-    pairs = pairs[pairs["image_first"] < pairs["image_second"]].reset_index(drop=True)
-    same_genre = pairs["genre_first"] == pairs["genre_second"]
-    return pd.DataFrame({"first": pairs["image_first"], "second": pairs["image_second"], "same_genre": same_genre})
+    table = table.rename(columns={"image": "first"}).assign(group=twin_groups(matrices))
+    pairs = table.merge(table.rename(columns={"first": "second"}), on="group").query("first < second")
+    pairs["same_genre"] = pairs["genre_x"] == pairs["genre_y"]
+    return pairs[["first", "second", "same_genre"]].reset_index(drop=True)
 
 
 def write_split(table: pd.DataFrame, split: Split, folder: Path) -> None:

@@ -1,18 +1,17 @@
-"""The ear, a pretrained tagger (musicnn), and a small head on it that tells genres.
+"""The ear: a pretrained tagger of sound (musicnn), and a small head on it that tells genres.
 
-The network is MSD_musicnn (Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio
-tagging", 2019). It learned the tags that listeners of last.fm gave to about 200,000 songs of the Million Song Dataset,
-never a label of GTZAN. Its 0.8 million weights stay as they are; what is trained here is one linear layer.
+MSD_musicnn (Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019)
+learned the tags that listeners of last.fm gave to about 200,000 songs of the Million Song Dataset, never a label of
+GTZAN. Its 0.8 million weights stay as they are; what is trained here is one linear layer.
 
     sound -> 16 kHz -> log-mel patches of 3 s -> 753 channels over time -> mean and maximum (pools) -> 50 tags
                                                                             `-> head -> genres
-
-It needs sound: a picture holds neither its 16 ms steps nor how loud a record is.
 """
 
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +28,7 @@ from torch import Tensor, nn
 from genres.audio import load_audio
 from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, in_parallel, replacing
 from genres.song_files import SOUND_SUFFIXES, find_songs
-from genres.spectrogram import middle_clip
+from genres.spectrogram import QUIET_DB, middle_clip
 
 WEIGHTS_PATH = ROOT / "data" / "musicnn" / "msd_musicnn.npz"
 TAGS = (
@@ -45,18 +44,16 @@ TAGS = (
 EAR_RATE = 16_000  # Hz
 EAR_WINDOW_SAMPLES, EAR_HOP_SAMPLES = 512, 256  # 32 ms and 16 ms
 EAR_MEL_BINS = 96
-PATCH_FRAMES = 187
-PATCH_SAMPLES = PATCH_FRAMES * EAR_HOP_SAMPLES  # at 16 kHz
+PATCH_SAMPLES = 187 * EAR_HOP_SAMPLES  # 187 frames, at 16 kHz
 PATCH_SECONDS = PATCH_SAMPLES / EAR_RATE  # 2.99 s
 MOST_PATCHES = 24  # of one song, 72 s of it: on two cores they take less than a second
-QUIET_DB = 30.0  # a patch this far below a song's loud part counts as silence or fade-out
 RATE_IN, RATE_OUT = 441, 320  # samples that last equally long at the two rates: a block of 20 ms
 MARGIN_BLOCKS = 10  # on both sides of a patch, so that the resampler's filter finds what it reaches for
 
-FRONT_KERNELS = ((7, 38), (7, 67), (128, 1), (64, 1), (32, 1))  # frames x mel bins: timbre, then rhythm
-FRONT_CHANNELS = (204, 204, 51, 51, 51)
-MIDDLE_CHANNELS = 64
-CHANNELS = sum(FRONT_CHANNELS) + 3 * MIDDLE_CHANNELS  # 753
+# Channels, and kernels of frames x mel bins: timbre, then rhythm.
+FRONT = ((204, (7, 38)), (204, (7, 67)), (51, (128, 1)), (51, (64, 1)), (51, (32, 1)))
+MIDDLE = (561, 64, 64, 64)  # channels of the front, and of the three layers behind it
+CHANNELS = sum(MIDDLE)  # 753
 NORM_EPSILON = 1e-3  # TensorFlow's default
 
 # The head. All of it was chosen by artist-grouped cross-validation on training and validation tracks of the
@@ -77,27 +74,23 @@ class EarNetwork(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        norm = functools.partial(nn.BatchNorm1d, eps=NORM_EPSILON)
-        self.input_norm = nn.BatchNorm2d(1, eps=NORM_EPSILON)
-        shapes = list(zip(FRONT_CHANNELS, FRONT_KERNELS, strict=True))
-        self.front = nn.ModuleList(nn.Conv2d(1, channels, kernel) for channels, kernel in shapes)
-        self.front_norms = nn.ModuleList(norm(channels) for channels in FRONT_CHANNELS)
-        widths = (sum(FRONT_CHANNELS), MIDDLE_CHANNELS, MIDDLE_CHANNELS)
-        self.middle = nn.ModuleList(nn.Conv1d(width, MIDDLE_CHANNELS, 7, padding=3) for width in widths)
-        self.middle_norms = nn.ModuleList(norm(MIDDLE_CHANNELS) for _ in widths)
-        self.pool_norm = norm(2 * CHANNELS)
-        self.hidden = nn.Linear(2 * CHANNELS, 200)
-        self.hidden_norm = norm(200)
-        self.output = nn.Linear(200, len(TAGS))
+        norm, norm_2d = (functools.partial(kind, eps=NORM_EPSILON) for kind in (nn.BatchNorm1d, nn.BatchNorm2d))
+        self.input_norm = norm_2d(1)
+        self.front, self.middle = nn.ModuleList(), nn.ModuleList()
+        for channels, kernel in FRONT:
+            padding = nn.ZeroPad2d((0, 0, (kernel[0] - 1) // 2, kernel[0] // 2))
+            self.front.append(nn.Sequential(padding, nn.Conv2d(1, channels, kernel), nn.ReLU(), norm_2d(channels)))
+        for before, after in itertools.pairwise(MIDDLE):
+            self.middle.append(nn.Sequential(nn.Conv1d(before, after, 7, padding=3), nn.ReLU(), norm(after)))
+        layers = norm(2 * CHANNELS), nn.Linear(2 * CHANNELS, 200), nn.ReLU(), norm(200), nn.Linear(200, len(TAGS))
+        self.dense = nn.Sequential(*layers, nn.Sigmoid())
 
     def pools(self, patches: Tensor) -> Tensor:
         """Return (n, 1506), the mean over time of 753 channels and then their maximum, for patches (n, 187, 96)."""
         image = self.input_norm(patches[:, None])
-        branches = zip(self.front, self.front_norms, strict=True)
-        front = torch.cat([self._branch(image, *branch) for branch in branches], dim=1)
-        layers = [front]
-        for number, (convolution, norm) in enumerate(zip(self.middle, self.middle_norms, strict=True)):
-            maps = norm(convolution(layers[-1]).relu())
+        layers = [torch.cat([branch(image).amax(dim=3) for branch in self.front], dim=1)]
+        for number, layer in enumerate(self.middle):
+            maps = layer(layers[-1])
             layers.append(maps + layers[-1] if number else maps)  # the first changes the number of channels
         channels = torch.cat(layers, dim=1)
         return torch.cat([channels.mean(dim=2), channels.amax(dim=2)], dim=1)
@@ -105,31 +98,18 @@ class EarNetwork(nn.Module):
     def tags(self, pools: Tensor) -> Tensor:
         """Return the probabilities of the tags, (n, 50), for pools (n, 1506)."""
         mean, maximum = pools.split(CHANNELS, dim=1)
-        pairs = torch.stack([maximum, mean], dim=2).flatten(1)
-        hidden = self.hidden_norm(self.hidden(self.pool_norm(pairs)).relu())
-        return self.output(hidden).sigmoid()
-
-    @staticmethod
-    def _branch(image: Tensor, convolution: nn.Conv2d, norm: nn.BatchNorm1d) -> Tensor:
-        before = (convolution.kernel_size[0] - 1) // 2
-        after = convolution.kernel_size[0] - 1 - before
-        maps = convolution(nn.functional.pad(image, (0, 0, before, after)))
-        # The network takes the maximum over the mel axis after ReLU and norm. Both keep the order of values, but for a
-        # norm with a negative factor, which turns it round: so the same is had earlier, on a sixtieth of the values.
-        extreme = torch.where(norm.weight[:, None] > 0, maps.amax(dim=3), maps.amin(dim=3))
-        return norm(extreme.relu())
+        return self.dense(torch.stack([maximum, mean], dim=2).flatten(1))
 
     def load_published(self, stored: dict[str, np.ndarray]) -> None:
         """Copy the published weights by TensorFlow's names; KeyError or RuntimeError where some do not fit."""
-        norms = [self.input_norm, *self.front_norms, *self.middle_norms, self.pool_norm, self.hidden_norm]
         of_norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
         of_layer = {"kernel": "weight", "bias": "bias"}
-        for kind, layers, names in (
-            ("batch_normalization", norms, of_norm),
-            ("conv2d", [*self.front, *self.middle], of_layer),
-            ("dense", [self.hidden, self.output], of_layer),
+        for kind, types, names in (
+            ("batch_normalization", (nn.BatchNorm1d, nn.BatchNorm2d), of_norm),
+            ("conv2d", (nn.Conv1d, nn.Conv2d), of_layer),
+            ("dense", nn.Linear, of_layer),
         ):
-            for number, layer in enumerate(layers):
+            for number, layer in enumerate(module for module in self.modules() if isinstance(module, types)):
                 prefix = f"{kind}_{number}" if number else kind
                 tensors = {ours: torch.from_numpy(stored[f"{prefix}.{name}"]) for name, ours in names.items()}
                 if "kernel" in names:  # from (time, mel, in, out) or (in, out) to (out, in, time, mel) or (out, in)
@@ -141,10 +121,7 @@ class EarNetwork(nn.Module):
 
 @functools.cache
 def read_network(path: Path = WEIGHTS_PATH) -> EarNetwork:
-    """Read the network with its published weights, once.
-
-    Raises InputError for a missing, damaged or foreign file.
-    """
+    """Read the network with its published weights, once. Raises InputError for a missing, damaged or foreign file."""
     if not path.is_file():
         raise InputError(f"'{path.name}' is missing in '{path.parent}': clone the project again.")
     network = EarNetwork()
@@ -175,24 +152,21 @@ class Patches:
 
 
 @torch.inference_mode()
-def listen(samples: np.ndarray, most: int = MOST_PATCHES) -> Patches:
+def listen(samples: np.ndarray) -> Patches:
     """Compute tags and pools of a sound, float32 mono at 22 050 Hz, in patches of 3 s without overlap.
 
-    A rest shorter than a patch is left out; a sound shorter than one patch is repeated until it fills one. Patches of
-    silence and fade-outs are left out, and of more than `most` others only so many are computed, evenly spaced from the
-    first to the last. Nothing but these patches is resampled, so an hour takes no longer than a song.
+    A sound shorter than one patch is repeated until it fills one. Silence, fade-outs and a rest shorter than a patch
+    are left out, and of the others at most MOST_PATCHES are resampled and computed, evenly spaced.
     """
     network = read_network()
     length = -(-PATCH_SAMPLES * RATE_IN // RATE_OUT)  # of a patch, in samples as they come in
     if len(samples) < length:
         samples = np.resize(samples, length)
-    chosen = _sounding_patches(samples, most)
+    chosen = _sounding_patches(samples)
     # Two at a time: their maps fit into the processor's cache, which doubles the speed.
-    pools = [
-        network.pools(torch.from_numpy(np.stack([log_mel(samples, patch) for patch in chosen[start : start + 2]])))
-        for start in range(0, len(chosen), 2)
-    ]
-    pools = torch.cat(pools)
+    pairs = np.split(chosen, range(2, len(chosen), 2))
+    images = (torch.from_numpy(np.stack([log_mel(samples, patch) for patch in pair])) for pair in pairs)
+    pools = torch.cat([network.pools(image) for image in images])
     return Patches(chosen * PATCH_SAMPLES / EAR_RATE, network.tags(pools).numpy(), pools.numpy())
 
 
@@ -202,21 +176,21 @@ def tags_of_pools(pools: np.ndarray) -> np.ndarray:
     return read_network().tags(torch.from_numpy(pools)).numpy()
 
 
-def _sounding_patches(samples: np.ndarray, most: int) -> np.ndarray:
-    """Return the numbers, int (n,), of the patches to compute: none far below the loud part, at most so many."""
+def _sounding_patches(samples: np.ndarray) -> np.ndarray:
+    """Return the numbers, int (n,), of the patches to compute: none far below the loud part."""
     count = len(samples) * RATE_OUT // RATE_IN // PATCH_SAMPLES
     starts = np.arange(count) * PATCH_SAMPLES * RATE_IN // RATE_OUT
     pieces = np.split(samples, starts[1:])
     power = np.array([np.dot(piece, piece) / len(piece) for piece in pieces])  # a square of hours is not held
     sounding = np.flatnonzero(power >= np.quantile(power, 0.95) * 10 ** (-QUIET_DB / 10))
-    return sounding[np.unique(np.linspace(0, len(sounding) - 1, min(most, len(sounding))).round().astype(int))]
+    return sounding[np.linspace(0, len(sounding) - 1, min(MOST_PATCHES, len(sounding))).round().astype(int)]
 
 
 def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
     """Compute the log-mel picture of a patch of the samples, float32 (187, 96), by the network's own recipe.
 
-    It is what the whole sound, resampled at once, would give at this place; frames are centred, with silence beyond
-    the ends. The rounding to float16 is part of the recipe that the network was trained with.
+    It is what the whole sound, resampled at once, would give at this place; beyond the ends is silence. The rounding to
+    float16 is part of the recipe.
     """
     half = EAR_WINDOW_SAMPLES // 2
     first = patch * PATCH_SAMPLES - half  # at 16 kHz
@@ -235,10 +209,9 @@ def log_mel(samples: np.ndarray, patch: int) -> np.ndarray:
 def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.ndarray:
     """Compute what the head sees of each window of a song, float32 (k, 803): the means over the patches in it.
 
-    starts: second at which each window, of so many seconds, begins, float (k,). Where none lies in it, the nearest
-    patch counts.
+    starts: second at which each window, of so many seconds, begins, float (k,). If none lies in it, the nearest counts.
     """
-    centres = patches.starts + PATCH_SAMPLES / EAR_RATE / 2
+    centres = patches.starts + PATCH_SECONDS / 2
     rows = []
     for start in starts:
         inside = np.flatnonzero((centres >= start) & (centres < start + seconds))
@@ -250,18 +223,16 @@ def window_features(patches: Patches, starts: np.ndarray, seconds: float) -> np.
 def read_clip_features(paths: Sequence[Path | None]) -> np.ndarray:
     """Compute what the head sees of sound files on all cores, with a progress bar: float32 (n, 803).
 
-    Of a file longer than a clip it is the middle 30 s, the part that its picture shows. None, or a file that cannot be
-    read, has NaN.
+    Of a long file it is the middle 30 s, which its picture shows. None, or a file that cannot be read, has NaN.
     """
 
     def clip_features(path: Path | None) -> np.ndarray:
         try:
-            samples = np.empty(0) if path is None else middle_clip(load_audio(path))
+            samples = None if path is None else middle_clip(load_audio(path))
         except InputError:
-            samples = np.empty(0)
-        if not len(samples):
-            return np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
-        return listen(samples).features
+            samples = None
+        unknown = np.full(len(TAGS) + CHANNELS, np.nan, np.float32)
+        return unknown if samples is None else listen(samples).features
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # each core has a clip of its own
@@ -272,15 +243,15 @@ def read_clip_features(paths: Sequence[Path | None]) -> np.ndarray:
 
 
 def write_ear_features(path: Path, images: np.ndarray, features: np.ndarray) -> None:
-    """Write features of clips, float (n, 803), with their pictures' file names, str (n,), to an npz file."""
+    """Write clips' features, float (n, 803), with their pictures' file names, str (n,), to an npz file."""
     with replacing(path) as temporary, temporary.open("wb") as file:
         np.savez_compressed(file, image=images, features=features.astype(np.float16))
 
 
 def read_ear_features(path: Path) -> dict[str, np.ndarray]:
-    """Read what `write_ear_features` wrote, float32 (803,) by picture; empty where there is no such file.
+    """Read the features of clips, float32 (803,) by the file name of their picture; none where there is no such file.
 
-    Raises InputError for a damaged file.
+    path: an npz file of image, str (n,), and features, float16 (n, 803). Raises InputError for a damaged one.
     """
     if not path.is_file():
         return {}
@@ -288,14 +259,13 @@ def read_ear_features(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as stored:
             return dict(zip(stored["image"].tolist(), stored["features"].astype(np.float32), strict=True))
     except Exception as error:  # a damaged archive can fail in many ways, and all mean the same
-        raise InputError(f"'{path.name}' is damaged: run notebook 06 or clone the project again.") from error
+        raise InputError(f"'{path.name}' is damaged: clone the project again.") from error
 
 
 def head_features(tags: np.ndarray, pools: np.ndarray) -> np.ndarray:
     """Return what the head sees, float32 (..., 803): square roots of tags (..., 50), and pools (..., 1506) in pairs.
 
-    Both are means over the patches of a sound. Neighbouring pools are averaged, because that is how the pools of all
-    GTZAN clips are published.
+    Both are means over the patches of a sound. The pools of GTZAN's clips are published in such pairs.
     """
     pairs = pools.reshape(*pools.shape[:-1], -1, 2).mean(axis=-1)
     return np.concatenate([np.sqrt(tags), pairs], axis=-1).astype(np.float32)
@@ -322,10 +292,9 @@ class EarHead:
 def fit_head(features: np.ndarray, labels: np.ndarray, genres: int = len(GENRES)) -> EarHead:
     """Fit a head by linear discriminant analysis on rows of `head_features`, with genres as numbers, int (n,).
 
-    The covariance within genres, shrunk, tells which differences are between songs and which between genres. With one
-    track per genre there is none to see, and the nearest track answers.
+    With one track per genre there is no covariance within genres, and the nearest track answers.
 
-    Source: Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004, for the shrinkage.
+    Source of the shrinkage: Ledoit and Wolf, "Honey, I shrunk the sample covariance matrix", 2004.
     """
     mean, scale, varying = _deviations(features)
     rows = np.clip((features - mean) / scale, -CLIP, CLIP)[:, varying]
@@ -393,13 +362,10 @@ class Neighbours:
         return float(np.median(nearest)) > self.limit
 
 
-def fit_neighbours(
-    features: np.ndarray, table: pd.DataFrame, artists: np.ndarray, false_warnings: float = 0.01
-) -> Neighbours:
+def fit_neighbours(features: np.ndarray, table: pd.DataFrame, artists: np.ndarray) -> Neighbours:
     """Fit what is familiar on rows of `head_features`, (n, 803), of training clips and their artists, (n,).
 
-    table: columns image and genre of the clips. The limit is the distance that only `false_warnings` of the clips
-    exceed, each measured to those of other artists, as a new song would be.
+    table: columns image and genre of the clips. The limit is the distance to clips of other artists that 1 % exceed.
     """
     mean, scale, varying = _deviations(features)
     rows = np.clip((features - mean) / scale, -FAMILIAR_CLIP, FAMILIAR_CLIP) * varying
@@ -410,7 +376,7 @@ def fit_neighbours(
     distances = cdist(points, points)
     distances[artists[:, None] == artists] = np.inf
     nearest = np.sort(distances, axis=1)[:, min(NEAREST, len(points)) - 1]
-    limit = np.quantile(nearest[np.isfinite(nearest)], 1 - false_warnings)
+    limit = np.quantile(nearest[np.isfinite(nearest)], 0.99)
     numbers = (np.asarray(part, np.float32) for part in (mean, scale, whitening, points, limit))
     return Neighbours(table["image"].tolist(), table["genre"].tolist(), *numbers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
 
@@ -11,16 +11,8 @@ import pandas as pd
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
 
 from genres.common import ROOT, SAMPLE_RATE, InputError, replacing
-from genres.ear import read_ear_features
 from genres.song_files import known_title
-from genres.spectrogram import (
-    CLIP_FRAMES,
-    COLUMNS,
-    DB_PER_LEVEL,
-    HOP_SAMPLES,
-    frame_of_column,
-    mel_to_matrix,
-)
+from genres.spectrogram import CLIP_FRAMES, COLUMNS, DB_PER_LEVEL, HOP_SAMPLES, frame_of_column, mel_to_matrix
 
 FINGERPRINT_PATH = ROOT / "data" / "gtzan" / "fingerprints.npz"  # of the 999 clips, part of the project
 CODE_BANDS = 32  # groups of four mel bins
@@ -39,8 +31,7 @@ class Fingerprints:
 
     images: their pictures' file names, str (n,); "genre/name" where names repeat. codes: int8 (n, 32, 334). frames:
     length of each, int (n,): 54 GTZAN clips are a little longer than the others, and their columns lie elsewhere.
-    genres: the genre of each, str (n,). tracks: table with the artist and title of the clips, columns image, artist and
-    title, or None. ear_features: what the tagger computes of clips, float32 (803,) by image.
+    genres: the genre of each, str (n,). tracks: table with columns image, artist and title, or None.
     """
 
     images: np.ndarray
@@ -48,7 +39,6 @@ class Fingerprints:
     frames: np.ndarray
     genres: np.ndarray
     tracks: pd.DataFrame | None = None
-    ear_features: dict[str, np.ndarray] = field(default_factory=dict)
 
     def by_title(self, title: str, artist: str = "") -> Match | None:
         """Find a song by its name among the training tracks; None where no title is like it."""
@@ -80,16 +70,13 @@ class Match:
         return f"{named}, by its title" if self.start is None else f"{named}, from {self.start:.0f} s"
 
 
-def fingerprint_codes(matrices: np.ndarray) -> np.ndarray:
-    """Compute where bands are louder (1), softer (-1) or as loud (0) as in the 1.5 s around: int8 (n, 32, 334).
+def fingerprint_codes(matrices: np.ndarray, width: int = CODE_COLUMNS) -> np.ndarray:
+    """Compute where bands are louder (1), softer (-1) or as loud (0) as in the columns around: int8 (n, 32, columns).
 
-    After Haitsma and Kalker, "A highly robust audio fingerprinting system", 2002, in three values instead of two.
+    matrices: levels, (n, 128, columns). After Haitsma and Kalker, "A highly robust audio fingerprinting system", 2002,
+    in three values instead of two.
     """
     bands = matrices.reshape(len(matrices), CODE_BANDS, -1, matrices.shape[-1]).mean(axis=2, dtype=np.float32)
-    return _louder_or_softer(bands, CODE_COLUMNS)
-
-
-def _louder_or_softer(bands: np.ndarray, width: int) -> np.ndarray:
     change = bands - uniform_filter1d(bands, width, axis=-1, mode="nearest")
     return (np.sign(change) * (np.abs(change) > CODE_DEADBAND)).astype(np.int8)
 
@@ -97,8 +84,7 @@ def _louder_or_softer(bands: np.ndarray, width: int) -> np.ndarray:
 def make_fingerprints(matrices: np.ndarray, table: pd.DataFrame, lengths: Path | None = None) -> Fingerprints:
     """Compute the fingerprints of clips from their matrices, uint8 (n, 128, 334).
 
-    table: a row per clip, columns image (file name) and genre. lengths: the Kaggle set's features_30_sec.csv, which
-    says how long each clip is; without it all count as 30 s.
+    table: columns image (file name) and genre. lengths: see `read_lengths`; without it all count as 30 s.
     """
     frames, images = np.full(len(table), CLIP_FRAMES), table["image"].to_numpy(str)
     if lengths is not None and lengths.is_file():
@@ -127,7 +113,7 @@ def write_fingerprints(path: Path, prints: Fingerprints) -> None:
 
 @cache
 def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
-    """Read what `write_fingerprints` wrote, and tracks.csv and ear.npz beside it; without a path GTZAN's 999 clips.
+    """Read what `write_fingerprints` wrote, and tracks.csv beside it; without a path GTZAN's 999 clips.
 
     Raises InputError where the file is missing or damaged.
     """
@@ -135,10 +121,9 @@ def read_fingerprints(path: Path = FINGERPRINT_PATH) -> Fingerprints:
         names = path.with_name("tracks.csv")
         tracks = pd.read_csv(names, dtype=str, keep_default_na=False) if names.is_file() else None
         with np.load(path, allow_pickle=False) as stored:
-            prints = Fingerprints(*(stored[name] for name in STORED), tracks)
+            return Fingerprints(*(stored[name] for name in STORED), tracks)
     except Exception as error:  # a damaged file can fail in the zip, zlib or numpy layer
-        raise InputError(f"'{Path(path).name}' holds no fingerprints: run notebook 03 or clone again.") from error
-    return replace(prints, ear_features=read_ear_features(path.with_name("ear.npz")))
+        raise InputError(f"'{path.name}' holds no fingerprints: run notebook 03 or clone again.") from error
 
 
 def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
@@ -157,11 +142,10 @@ def find_clips(mel: np.ndarray, prints: Fingerprints) -> list[Match]:
         if _code_cosine(mel, prints.codes[row], start, frames) < MATCH_SCORE / 2:
             continue
         near = range(start - 3, start + 4)
-        best, start = max((_code_cosine(mel, prints.codes[row], at, frames), at) for at in near)
-        if best >= MATCH_SCORE:
-            seconds = float((start - margin) * HOP_SAMPLES / SAMPLE_RATE)
-            image = str(prints.images[row])
-            matches.append(Match(image, *prints.names.get(image, ("", "")), seconds, best))
+        score, start = max((_code_cosine(mel, prints.codes[row], at, frames), at) for at in near)
+        if score >= MATCH_SCORE:
+            image, second = str(prints.images[row]), float((start - margin) * HOP_SAMPLES / SAMPLE_RATE)
+            matches.append(Match(image, *prints.names.get(image, ("", "")), second, score))
     return sorted(matches, key=lambda match: -match.score)
 
 
@@ -171,9 +155,8 @@ def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np
     loudest = maximum_filter1d(mel.max(axis=0), CLIP_FRAMES, mode="nearest")
     below = 10 * np.log10(np.maximum(mel, 1e-30) / np.maximum(loudest, 1e-30))
     levels = np.maximum(255 + below / DB_PER_LEVEL, 0)
-    bands = levels.reshape(CODE_BANDS, -1, levels.shape[-1]).mean(axis=1, dtype=np.float32)
     columns = frame_of_column(CLIP_FRAMES)[SEARCH_COLUMNS]
-    song = _search_rows(_louder_or_softer(bands, round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))
+    song = _search_rows(fingerprint_codes(levels[None], round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))[0]
     clips = _search_rows(prints.codes)[:, SEARCH_COLUMNS].reshape(len(prints.codes), -1)
     clips /= np.linalg.norm(clips, axis=1, keepdims=True) + 1
     scores, starts = np.full(len(clips), -1, np.float32), np.zeros(len(clips), int)

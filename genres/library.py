@@ -7,28 +7,38 @@ import io
 import os
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 
 import filelock
 import joblib
-import numpy as np
 import pandas as pd
 import torch
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from tqdm import tqdm
+from tqdm.utils import disp_len, disp_trim
 
-from genres.common import GENRES, InputError, digest, printable, relative_path, replacing
+from genres.common import GENRES, InputError, digest, locked, printable, relative_path, replacing
 from genres.fingerprints import FINGERPRINT_PATH, Fingerprints, read_fingerprints
-from genres.song_files import PICTURE_SUFFIXES, Song
-from genres.song_page import full_title, guesses, song_panel, write_page
-from genres.songs import KINDS, Model, SongResult, classify_songs, score_sentence, song_row
+from genres.song_files import Song
+from genres.song_page import full_title, song_panel, write_page
+from genres.songs import (
+    KINDS,
+    Model,
+    SongResult,
+    classify_songs,
+    guesses,
+    is_picture,
+    score_rows,
+    score_sentence,
+    song_row,
+)
 
 COLUMNS = (
     "file", "title", "artist", "label", "answer", "sure", "confidence", "second guess", "right", "own CNN", "top three",
-    "views", "windows", "note", "kind", "size", "modified", "model", "key",
+    "views", "windows", "note", "kind", "model", "key",
 )  # fmt: skip
 PLAYLISTS = (*GENRES, "unsure")
 THREADS_BELOW = 20  # songs; for fewer, processes take longer to start than they save
@@ -74,40 +84,13 @@ def _loaded(models: Models) -> tuple[Model, Model | None, Fingerprints]:
     return models.load(models.path), cnn, read_fingerprints(models.prints_path)
 
 
-def cnn_probabilities(result: SongResult, cnn: Model | None) -> np.ndarray | None:
-    """Return what a model's CNN answers, mean over the windows, float (10,); None for what it cannot be asked.
-
-    Without a model it is the CNN of the model that gave the result.
-    """
-    if cnn is not None and result.matrices is not None:
-        result = replace(result, answer=cnn.answer(result.matrices))
-    return result.of_view("cnn") if "cnn" in result.views else None
-
-
-def library_row(result: SongResult, cnn: np.ndarray | None = None) -> dict:
-    """Return a song's row of songs.csv without its key; cnn: what `cnn_probabilities` gives."""
-    size, modified = _stamp(result.song.path)
-    row = song_row(result) | {
-        "file": str(result.song.path),
-        "title": result.song.title,
-        "artist": result.song.artist,
-        "answer": result.genre or "",
-        "sure": {True: "yes", False: "no"}[result.sure] if result.genre else "",
-        "second guess": result.ranking[1] if result.genre else "",
-        "own CNN": "" if cnn is None else f"{GENRES[cnn.argmax()]} {cnn.max():.0%}",
-        "size": size,
-        "modified": modified,
-    }
-    return {name: printable(str(row[name])) for name in COLUMNS if name in row}
-
-
 def write_rows(results: Sequence[SongResult], path: Path) -> None:
     """Write songs.csv for results that are all there.
 
     Raises InputError where a table of the user's own is in the way.
     """
     read_rows(path)
-    _write_table(pd.DataFrame([library_row(result) for result in results], columns=COLUMNS), path)
+    _write_table(pd.DataFrame(map(song_row, results), columns=COLUMNS), path)
 
 
 def _write_table(table: pd.DataFrame, path: Path) -> None:
@@ -126,37 +109,26 @@ def read_rows(path: Path) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS, dtype=str)
     try:
         table = pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
-        if not {"file", "answer", "top three", "modified"} <= {*table.columns}:
+        if not {"file", "answer", "top three"} <= {*table.columns}:
             raise ValueError("other columns")
     except ValueError as error:  # pandas' parser errors are ValueErrors
         raise InputError(f"'{path}' is not a table of this project: name another folder with --output.") from error
     return table if tuple(table.columns) == COLUMNS else table[:0].reindex(columns=COLUMNS)
 
 
-@contextmanager
-def _sole_run(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock, and say so where another run has to end first.
-
-    Raises InputError where the folder cannot be written, or holds files of the user's own under names that are used.
-    """
+def _check_folder(folder: Path) -> None:
+    """Say where another run in a folder has to end first; raise InputError where files of the user's are in the way."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = filelock.FileLock(folder / ".lock")
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            print(f"Waiting for another run in '{folder}' to end.", flush=True)
-            lock.acquire()
-    except OSError as error:
-        raise InputError(f"'{folder}' cannot be written ({error.strerror}): choose another folder.") from error
-    try:
-        names = ["songs.html", *(f"{name}.m3u8" for name in PLAYLISTS)]
-        taken = [name for name in names if (folder / name).exists() and not (folder / "songs.csv").exists()]
-        if taken:
-            raise InputError(f"'{folder / taken[0]}' would be overwritten: name another folder with --output.")
-        yield
-    finally:
-        lock.release()
+        with filelock.FileLock(folder / ".lock", timeout=0):
+            pass
+    except filelock.Timeout:
+        print(f"Waiting for another run in '{folder}' to end.", flush=True)
+    except OSError:  # `locked` says it
+        return
+    names = ["songs.html", *(f"{name}.m3u8" for name in PLAYLISTS)]
+    taken = [name for name in names if (folder / name).exists() and not (folder / "songs.csv").exists()]
+    if taken:
+        raise InputError(f"'{folder / taken[0]}' would be overwritten: name another folder with --output.")
 
 
 def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: int = 0) -> pd.DataFrame:
@@ -167,62 +139,58 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
     joblib.parallel_config(...)` around the call picks another backend. The playlists beside songs.csv are written at
     the end, and for the first `shown` songs the panels of songs.html.
 
-    Raises InputError where a table of the user's own is in the way, or the system ended a worker.
+    Raises InputError where the folder cannot be written, files of the user's own are in the way, or the system ended a
+    worker.
     """
-    with _sole_run(path.parent):
-        table = read_rows(path)
-        table = table[table["model"] == models.digest]
-        keys = _keys(songs, models)
-        panels = [path.parent / "panels" / f"{key}.html" for key in keys[:shown]]
-        files, known = {printable(str(song.path)) for song in songs}, set(table["key"])
-        table = table[table["key"].isin(keys) | ~table["file"].isin(files)]
+    folder = path.parent
+    _check_folder(folder)
+    with locked(folder):
+        keys, table = _keys(songs, models), read_rows(path)
+        files = [printable(str(song.path)) for song in songs]
+        table = table[(table["model"] == models.digest) & (table["key"].isin(keys) | ~table["file"].isin(files))]
         _write_table(table, path)
+        panels = [folder / "panels" / f"{key}.html" for key in keys[:shown]]
+        known = set(table["key"])
         left = [at for at, key in enumerate(keys) if key not in known or (at < shown and not panels[at].is_file())]
-        table = table[~table["key"].isin([keys[at] for at in left])]
         print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already", flush=True)
         if left:
             _loaded(models)  # what is wrong with the model is said before a worker starts
             _append(path, _answers(songs, keys, left, models, panels), len(left))
         table = read_rows(path).drop_duplicates("key", keep="last").sort_values("file")
         _write_table(table, path)
-        write_playlists(table, path.parent)
-        for panel in set((path.parent / "panels").glob("*.html")) - set(panels):
+        write_playlists(table, folder)
+        for panel in set((folder / "panels").glob("*.html")) - set(panels):
             panel.unlink()
         table = table.set_index("key", drop=False).loc[keys].reset_index(drop=True)
         if shown:
-            write_page(path.with_name("songs.html"), table, [*score_sentences(table), models.sentence], panels)
+            write_page(folder / "songs.html", table, [*score_sentences(table), models.sentence], panels)
         return table
 
 
 def _keys(songs: Sequence[Song], models: Models) -> list[str]:
     """Digest of all that each song's row depends on; the answers to pictures depend on the pictures beside them."""
     stamps = [_stamp(song.path) for song in songs]
-    pictures = [(str(s.path), stamp) for s, stamp in zip(songs, stamps, strict=True) if _is_picture(s)]
+    pictures = [(str(s.path), stamp) for s, stamp in zip(songs, stamps, strict=True) if is_picture(s)]
     return [
-        digest(repr(song), stamp, models.digest, repr(pictures) if _is_picture(song) else "")
+        digest(repr(song), stamp, models.digest, repr(pictures) if is_picture(song) else "")
         for song, stamp in zip(songs, stamps, strict=True)
     ]
 
 
-def _is_picture(song: Song) -> bool:
-    return song.path.suffix.lower() in PICTURE_SUFFIXES
-
-
-def _stamp(path: Path) -> tuple[str, str]:
-    """Size and time of change of a file as the table holds them."""
-    try:
+def _stamp(path: Path) -> tuple[int, int]:
+    """Size and time of change of a file; zeros where there is none."""
+    with suppress(OSError):
         found = path.stat()
-    except OSError:
-        return "0", "0"
-    return str(found.st_size), str(found.st_mtime_ns)
+        return found.st_size, found.st_mtime_ns
+    return 0, 0
 
 
 def _answers(
     songs: Sequence[Song], keys: Sequence[str], left: Sequence[int], models: Models, panels: Sequence[Path]
 ) -> Iterator[dict]:
     """Rows of the songs that are left, as they are ready; sound song by song, pictures together."""
-    pictures = [at for at in left if _is_picture(songs[at])]
-    jobs = [[at] for at in left if not _is_picture(songs[at])] + ([pictures] if pictures else [])
+    pictures = [at for at in left if is_picture(songs[at])]
+    jobs = [[at] for at in left if not is_picture(songs[at])] + ([pictures] if pictures else [])
     asked = ([(songs[at], keys[at], panels[at] if at < len(panels) else None) for at in job] for job in jobs)
     prefer = "threads" if len(jobs) < THREADS_BELOW else "processes"
     try:
@@ -241,32 +209,22 @@ def _rows(job: Sequence[tuple[Song, str, Path | None]], models: Models) -> list[
     results = classify_songs([song for song, _, _ in job], model, prints, progress=False)
     rows = []
     for result, (_, key, panel) in zip(results, job, strict=True):
-        cnn_answer = cnn_probabilities(result, cnn)
-        rows.append(library_row(result, cnn_answer) | {"model": models.digest, "key": key})
+        own = replace(result, answer=cnn.answer(result.matrices)) if cnn and result.matrices is not None else result
+        said = own.of_view("cnn") if "cnn" in own.views else None
+        own_cnn = "" if said is None else f"{own.guess('cnn')} {said.max():.0%}"
+        rows.append(song_row(result) | {"own CNN": own_cnn, "model": models.digest, "key": key})
         if panel:
             with replacing(panel) as temporary:
-                html = song_panel(result, model, prints, cnn_answer if cnn else None)
+                html = song_panel(result, model, prints, said if cnn else None)
                 temporary.write_text(html, encoding="utf-8")
     return rows
 
 
-class _SongBar(tqdm):
-    """A progress bar in songs per minute."""
-
-    @property
-    def format_dict(self) -> dict:
-        """What the bar's text is made of."""
-        known = super().format_dict
-        done = known["n"] - known["initial"]
-        return known | {"per_minute": f"{60 * done / known['elapsed']:.0f}" if known["elapsed"] else "?"}
-
-
 def _append(path: Path, rows: Iterator[dict], count: int) -> None:
-    form = "{n_fmt} of {total_fmt} songs, {per_minute} a minute, {remaining} left"
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-            for row in _SongBar(rows, total=count, bar_format=form):
+            for row in tqdm(rows, "listening", count, unit="song"):
                 writer.writerow(row)
                 file.flush()
     except OSError as error:
@@ -297,25 +255,10 @@ def write_playlists(table: pd.DataFrame, folder: Path) -> None:
             path.unlink(missing_ok=True)
 
 
-def score_rows(table: pd.DataFrame) -> dict:
-    """Count right and sure answers as `songs.score_songs` does, from rows of songs.csv."""
-    right, scored = table["right"] == "✓", table["right"].isin(["✓", "✗"])
-    sure = scored & (table["sure"] == "yes")
-    among = np.array([label in top for label, top in zip(table["label"], table["top three"], strict=True)], bool)
-    return {
-        "total": int(scored.sum()),
-        "correct": int(right.sum()),
-        "top_three": int((scored & among).sum()),
-        "answered": int(sure.sum()),
-        "answered_correct": int((sure & right).sum()),
-        "in_training": int(((table["label"] != "") & (table["answer"] != "") & ~scored).sum()),
-    }
-
-
 def score_sentences(table: pd.DataFrame) -> list[str]:
     """Return the score of each kind of input with its interval, in words: other classifiers answer pictures."""
     kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
-    scores = {kind: score_rows(table[table["kind"] == kind]) for kind in kinds}
+    scores = {kind: score_rows(table[table["kind"] == kind].to_dict("records")) for kind in kinds}
     counted = [kind for kind in kinds if scores[kind]["total"]] or kinds[:1]
     return [f"{KINDS[kind]}: " * (len(counted) > 1) + score_sentence(scores[kind]) for kind in counted]
 
@@ -336,10 +279,8 @@ def summary(table: pd.DataFrame, most: int = 100) -> str:
 
 
 def _fit(text: str, width: int) -> str:
-    """Text cut or filled to a width in a terminal, where a Chinese letter is two wide and an accent none."""
-    wide = [0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text]
-    if sum(wide) > width:
-        ends = np.cumsum(wide)
-        keep = int(np.searchsorted(ends, width - 1, side="right"))
-        text, wide = f"{text[:keep]}…", [*wide[:keep], 1]
-    return text + " " * (width - sum(wide))
+    """Text cut or filled to a width in a terminal, where a Chinese letter is two wide."""
+    text = unicodedata.normalize("NFC", text)
+    if disp_len(text) > width:
+        text = f"{disp_trim(text[:width], width - 1)}…"
+    return text + " " * (width - disp_len(text))

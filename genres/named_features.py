@@ -1,9 +1,8 @@
-"""Named features: the course's first idea, and the classifiers that learn from them.
+"""Named features, from sound or as far as a matrix carries them, and the classifiers that learn from them.
 
 In the line of Tzanetakis and Cook ("Musical genre classification of audio signals", 2002): a few numbers per moment
-that have a name and a unit, such as the centroid of the spectrum in Hz, and their mean and standard deviation over a
-clip. From sound by librosa; from a matrix as far as it carries them. On them scikit-learn's multi-layer perceptron and
-support vector machine.
+that have a name and a unit, pooled over a clip. On them scikit-learn's multi-layer perceptron and support vector
+machine.
 """
 
 from __future__ import annotations
@@ -11,8 +10,8 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -27,8 +26,7 @@ from genres.runs import Run, Split, keep_run
 from genres.spectrogram import DB_PER_LEVEL
 
 
-@dataclass(frozen=True)
-class Feature:
+class Feature(NamedTuple):
     """A named feature: numbers per frame, unit from sound, what a matrix carries of it, and what it measures."""
 
     size: int
@@ -56,20 +54,19 @@ CHROMA_RANGE = (440.0, 5_000.0)  # Hz
 
 def named_feature_table() -> pd.DataFrame:
     """Return the named features: numbers per frame, unit, whether a picture carries them, and what they measure."""
-    rows = [(name, f.size, f.unit, f.in_matrix, f.measures) for name, f in NAMED_FEATURES.items()]
+    rows = [(name, *feature) for name, feature in NAMED_FEATURES.items()]
     return pd.DataFrame(rows, columns=["feature", "numbers", "unit", "in a picture", "what it measures"])
 
 
 def frames_of_sound(samples: np.ndarray) -> dict[str, np.ndarray]:
     """Compute the named features of each frame of a sound with librosa: float (numbers, 1 + n // 512) by name.
 
-    samples: float32 (n,) at 22 050 Hz. Frames of 2 048 samples, 512 apart, librosa's defaults. The tonnetz is taken
-    from the short-time chroma, so that sound and picture go the same way.
+    samples: float32 (n,) at 22 050 Hz. Frames are librosa's: 2 048 samples, 512 apart. The tonnetz is taken from the
+    short-time chroma, as it is of pictures.
     """
     magnitude = np.abs(librosa.stft(samples))
-    power = magnitude**2
-    chroma = librosa.feature.chroma_stft(S=power, sr=SAMPLE_RATE)
-    mel = librosa.feature.melspectrogram(S=power, sr=SAMPLE_RATE)
+    chroma = librosa.feature.chroma_stft(S=magnitude**2, sr=SAMPLE_RATE)
+    mel = librosa.feature.melspectrogram(S=magnitude**2, sr=SAMPLE_RATE)
     return {
         "mfcc": librosa.feature.mfcc(S=librosa.power_to_db(mel), n_mfcc=MFCC_COUNT),
         "chroma": chroma,
@@ -87,8 +84,7 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
     """Compute what matrices, uint8 (n, bands, columns), carry of the named features: float (n, numbers, columns).
 
     A matrix has no wave, so the zero-crossing rate is missing, and no absolute loudness, so `rms` is relative to the
-    loudest column. A cell at level 0 lies 40 dB or more below the loudest cell, nobody knows how far: it counts as no
-    power.
+    loudest column. A cell at level 0, 40 dB or more below the loudest, counts as no power.
     """
     edges = librosa.mel_frequencies(matrices.shape[1] + 2, fmin=0, fmax=SAMPLE_RATE / 2)
     centres, widths = edges[1:-1], (edges[2:, None] - edges[:-2, None]) / 2
@@ -96,12 +92,10 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
     power = np.where(matrices > 0, 10 ** (decibels / 10), 0).astype(np.float32)
     # librosa's mel filters have equal areas, so a band holds the mean power of its FFT bins, and counts for its width.
     magnitude = np.sqrt(power) * widths
-    share = librosa.util.normalize(magnitude, norm=1, axis=1)
     centroid = librosa.feature.spectral_centroid(S=magnitude, freq=centres)
     rolloff = librosa.feature.spectral_rolloff(S=magnitude, freq=centres)
     loudness = np.sqrt((power * widths).sum(axis=1, keepdims=True))
-    chroma = _pitch_classes(centres) @ (power * widths)
-    chroma /= np.maximum(chroma.max(axis=1, keepdims=True), 1e-9)
+    chroma = librosa.util.normalize(_pitch_classes(centres) @ (power * widths), axis=1)
     octaves = np.searchsorted(LOWEST_OCTAVE * 2.0 ** np.arange(NAMED_FEATURES["contrast"].size - 1), centres)
     in_octave = [decibels[:, octaves == octave] for octave in range(NAMED_FEATURES["contrast"].size)]
     return {
@@ -110,9 +104,9 @@ def frames_of_matrices(matrices: np.ndarray) -> dict[str, np.ndarray]:
         "centroid": centroid,
         "contrast": np.stack([cells.max(axis=1) - cells.min(axis=1) for cells in in_octave], axis=1),
         "rolloff": rolloff * magnitude.any(axis=1, keepdims=True),
-        "bandwidth": np.sqrt((share * (centres[:, None] - centroid) ** 2).sum(axis=1, keepdims=True)),
+        "bandwidth": librosa.feature.spectral_bandwidth(S=magnitude, freq=centres, centroid=centroid),
         "tonnetz": librosa.feature.tonnetz(chroma=chroma),
-        "rms": loudness / np.maximum(loudness.max(axis=2, keepdims=True), 1e-9),
+        "rms": librosa.util.normalize(loudness, axis=2),
     }
 
 
@@ -161,34 +155,20 @@ SETTINGS = {
     "mlp": {"hidden_layer_sizes": [64, 64], "alpha": 1},
     "svm": {"C": 3, "gamma": 0.002},
 }
-MLP_EPOCHS, MLP_BATCH = 50, 64
 
 
 def make_classifier(view: str, seed: int) -> Pipeline:
-    """Return an untrained "mlp" or "svm" with its SETTINGS, behind a scaler that is fitted on what it trains on.
-
-    The SVM, with its radial kernel, draws no random numbers.
-    """
-    settings = SETTINGS[view]
+    """Return an untrained "mlp" or "svm" with its SETTINGS, behind a scaler; the SVM draws no random numbers."""
     if view == "svm":
-        return make_pipeline(StandardScaler(), SVC(**settings))
-    perceptron = MLPClassifier(batch_size=MLP_BATCH, max_iter=MLP_EPOCHS, random_state=seed, **settings)
+        return make_pipeline(StandardScaler(), SVC(**SETTINGS["svm"]))
+    perceptron = MLPClassifier(batch_size=64, max_iter=50, random_state=seed, **SETTINGS["mlp"])
     return make_pipeline(StandardScaler(), perceptron)
 
 
 def fit_without_warnings(classifier: Pipeline, rows: np.ndarray, labels: np.ndarray) -> Pipeline:
-    """Fit a classifier on float rows (n, features), without what the perceptron warns of each time, and return it.
-
-    By intention it trains for a fixed number of epochs, and a small set is smaller than a batch.
-    """
+    """Fit a classifier on float rows (n, features), without a word on its fixed epochs and small sets; return it."""
     with warnings.catch_warnings(action="ignore", category=UserWarning):
         return classifier.fit(rows, labels)
-
-
-def scores(classifier: Pipeline, rows: np.ndarray) -> np.ndarray:
-    """Return float (n, classes), largest at the answer: log-probabilities, or the SVM's one-against-rest values."""
-    answer = getattr(classifier, "predict_log_proba", None) or classifier.decision_function
-    return answer(rows)
 
 
 def run_features(
@@ -204,33 +184,32 @@ def run_features(
     """Train "mlp" or "svm" on split.train, or read the Run that was kept of it in `folder`.
 
     table: named features of all pictures, a row each. matrices: what they were computed from, uint8 (n, bands,
-    columns), which tells whether a kept run is of the same data; the last digits of features differ between machines.
-    log: experiments.csv, which gets a row when it has trained.
+    columns): a kept run is known by them, as the last digits of features differ between machines. log: experiments.csv.
     """
     rows = table.to_numpy()
 
     def fit() -> tuple[Callable[[np.ndarray], np.ndarray], None]:
         classifier = fit_without_warnings(make_classifier(view, seed), rows[split.train], labels[split.train])
-        return lambda part: scores(classifier, rows[part]), None
+        answer = classifier.decision_function if view == "svm" else classifier.predict_log_proba
+        return lambda part: answer(rows[part]), None
 
     inputs = (features_of_matrices, matrices, list(table.columns))
     return keep_run(folder, log, view, split, seed, SETTINGS[view], labels, fit, *inputs)
 
 
 def group_importance(
-    classifier: Pipeline, rows: np.ndarray, labels: np.ndarray, columns: Sequence[str], repeats: int = 20
+    classifier: Pipeline, rows: np.ndarray, labels: np.ndarray, columns: Sequence[str]
 ) -> pd.DataFrame:
-    """Compute the accuracy that is lost when all columns of a feature are shuffled among the rows: (repeats, features).
+    """Compute the accuracy that is lost when all columns of a feature are shuffled together: 20 draws x features.
 
-    A feature's columns are shuffled together, so each row gets a whole, but foreign, feature. Source: Breiman, "Random
-    forests", 2001. What another feature also tells does not show as a loss.
+    Source: Breiman, "Random forests", 2001. What another feature also tells does not show as a loss.
     """
     groups = np.array([feature_group(column) for column in columns])
     whole = (classifier.predict(rows) == labels).mean()
     generator = np.random.default_rng(0)
     names = list(dict.fromkeys(groups))
     losses = []
-    for _ in range(repeats):
+    for _ in range(20):
         foreign = rows[generator.permutation(len(rows))]
         shuffled = np.concatenate([np.where(groups == name, foreign, rows) for name in names])
         right = classifier.predict(shuffled).reshape(len(names), -1) == labels

@@ -24,14 +24,12 @@ class Lanes:
 
     def start(self, numbers: Sequence[str], position: int = 0) -> Future:
         """Begin to run notebooks by their numbers; position: of the line of progress."""
-
-        def lane() -> None:
-            for number in numbers:
-                target = self.folder / NOTEBOOKS[number].name
-                execute(number, target, self.parameters(number), position, self._check)
-
-        self.lanes.append(self.pool.submit(lane))
+        self.lanes.append(self.pool.submit(self._run, numbers, position))
         return self.lanes[-1]
+
+    def _run(self, numbers: Sequence[str], position: int) -> None:
+        for number in numbers:
+            execute(number, self.folder / NOTEBOOKS[number].name, self.parameters(number), position, self._check)
 
     def finish(self, *lanes: Future) -> None:
         """Wait for lanes, and raise what one of them, or another one meanwhile, raises."""
@@ -110,14 +108,10 @@ def execute(
 def without_parameters(notebook):
     """Take the cell of a run's own parameters out of an executed notebook, and what papermill noted about the run."""
     notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell.metadata.get("tags", [])]
-    notebook.metadata.pop("papermill", None)
-    for cell in notebook.cells:
-        for note in ("papermill", "execution"):
-            cell.metadata.pop(note, None)
-    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
-    for count, cell in enumerate(code, 1):
-        cell.execution_count = count
-        for output in cell.outputs:
-            if "execution_count" in output:
-                output.execution_count = count
+    for noted in (notebook, *notebook.cells):
+        for name in ("papermill", "execution"):
+            noted.metadata.pop(name, None)
+    for count, cell in enumerate((cell for cell in notebook.cells if cell.cell_type == "code"), 1):
+        for numbered in (cell, *(output for output in cell.outputs if "execution_count" in output)):
+            numbered.execution_count = count
     return notebook

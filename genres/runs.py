@@ -230,13 +230,14 @@ def record_experiment(
 
 
 def read_metrics(path: Path) -> dict:
-    """Read metrics.json; without one it has no results.
+    """Read metrics.json; without one it has no results. Rows of a view or protocol of another version are left out.
 
     Raises InputError where the file is there and is no JSON of this project.
     """
     try:
         metrics = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"results": []}
-        metrics["results"] = [dict(row) for row in metrics["results"]]
+        rows = [dict(row) for row in metrics["results"]]
+        metrics["results"] = [row for row in rows if row["protocol"] in PROTOCOLS and row["view"] in VIEWS]
     except (TypeError, ValueError, KeyError) as error:
         raise InputError(f"'{path.name}' is damaged: remove it and run the notebooks again.") from error
     return metrics
@@ -251,9 +252,7 @@ def update_metrics(path: Path, results: Sequence[dict] = (), **sections: object)
         metrics = read_metrics(path) | sections
         rows = {(row["view"], row["protocol"]): row for row in [*metrics["results"], *results]}
         order = {name: number for number, name in enumerate([*PROTOCOLS, *VIEWS])}
-        # Rows of a view or protocol that an older version had are dropped.
-        rows = [row for row in rows.values() if {row["protocol"], row["view"]} <= order.keys()]
-        metrics["results"] = sorted(rows, key=lambda row: (order[row["protocol"]], order[row["view"]]))
+        metrics["results"] = sorted(rows.values(), key=lambda row: (order[row["protocol"]], order[row["view"]]))
         with replacing(path) as temporary:
             temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics

@@ -14,16 +14,17 @@ from scipy.special import softmax
 from tqdm.auto import tqdm
 
 from genres.audio import read_sound, refuse_address
-from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, absolute
+from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, absolute, printable
 from genres.ear import PATCH_SECONDS, EarHead, Neighbours, Patches, listen, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
 from genres.metrics import wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
-from genres.web_pictures import WEB_WINDOW, SongPicture, WebClassifier, read_song_picture, web_windows
+from genres.web_pictures import WEB_WINDOW, WebClassifier, read_song_picture, web_windows
 
 ALIGNED_SONGS = 8  # so many web pictures together are taken to be of many genres
 KINDS = {"sound": "sound", "kaggle": "Kaggle-style pictures", "web": "web pictures"}
+MARKS = {True: "✓", False: "✗", None: ""}  # of right and wrong answers
 
 
 @dataclass(frozen=True)
@@ -88,14 +89,9 @@ class SongResult:
         return self.answer.unsure_below
 
     @property
-    def unfamiliar(self) -> bool:
-        """Whether the song is out-of-distribution."""
-        return self.answer.unfamiliar
-
-    @property
     def probabilities(self) -> np.ndarray:
-        """Mean over the windows, float (10,)."""
-        return self.windows.mean(axis=0)
+        """Mean over the windows, float (10,); zeros for a song that could not be read."""
+        return self.windows.sum(axis=0) / max(len(self.windows), 1)
 
     def of_view(self, view: str) -> np.ndarray:
         """Compute a view's own probabilities, mean over the windows, float (10,)."""
@@ -108,9 +104,10 @@ class SongResult:
     @property
     def answered_by(self) -> str:
         """What gave the answer, as tables call it; empty for a song without one."""
-        if self.genre is None or self.kind == "web":
-            return "web-picture classifier" if self.genre else ""
-        return "pretrained network" if "ear" in self.views else "picture classifier"
+        if self.genre is None:
+            return ""
+        by_sound = "pretrained network" if "ear" in self.views else "picture classifier"
+        return "web-picture classifier" if self.kind == "web" else by_sound
 
     @property
     def ranking(self) -> list[str]:
@@ -120,28 +117,23 @@ class SongResult:
     @property
     def genre(self) -> str | None:
         """The most probable genre, or None for a song that could not be read."""
-        return self.ranking[0] if len(self.windows) else None
-
-    @property
-    def second(self) -> str | None:
-        """The second guess, or None for a song that could not be read."""
-        return self.ranking[1] if len(self.windows) else None
+        return next(iter(self.ranking), None)
 
     @property
     def confidence(self) -> float:
         """Probability of the most probable genre; 0 for a song that could not be read."""
-        return float(self.probabilities.max()) if len(self.windows) else 0.0
+        return float(self.probabilities.max())
 
     @property
     def sure(self) -> bool:
         """Whether the answer is probable enough to be given; that to a web picture, which is coarse, never is."""
-        doubtful = self.unfamiliar or self.confidence < self.unsure_below
+        doubtful = self.answer.unfamiliar or self.confidence < self.unsure_below
         return self.genre is not None and self.kind != "web" and not doubtful
 
     @property
     def right(self) -> bool | None:
-        """Whether the most probable genre is the label; None where one of them is missing."""
-        return None if self.genre is None or self.song.genre is None else self.genre == self.song.genre
+        """Whether the most probable genre is the label; None without one of them, and for songs of the training set."""
+        return self.genre == self.song.genre if self.genre and self.song.genre and not self.match else None
 
     @property
     def top_three(self) -> str:
@@ -154,7 +146,7 @@ class SongResult:
         remarks = [self.song.note] if self.song.note else []
         if self.match:
             remarks.append(f"in the training set: {self.match}")
-        if self.unfamiliar:
+        if self.answer.unfamiliar:
             remarks.append("unsure: unlike the training data (speech, noise, another kind of picture?)")
         elif self.kind == "web":
             remarks.append("unsure: a coarse picture, whose sound cannot be searched for: give the sound")
@@ -184,8 +176,8 @@ def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | 
     if not song.usable:
         raise InputError(song.note)
     prints = prints or read_fingerprints()
-    if song.path.suffix.lower() in PICTURE_SUFFIXES:
-        return _classify_picture(song, read_song_picture(song.path), model, prints)
+    if is_picture(song):
+        return _classify_picture(song, model, prints)
     sound = read_sound(song.path)
     note = "; ".join(filter(None, [song.note, sound.remark]))
     song = replace(song.with_tags(sound.title, sound.artist), note=note)
@@ -199,8 +191,13 @@ def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | 
     )  # fmt: skip
 
 
-def _classify_picture(song: Song, picture: SongPicture, model: Model, prints: Fingerprints) -> SongResult:
-    match = prints.by_title(song.title, song.artist)
+def is_picture(song: Song) -> bool:
+    """Return whether a song comes as a picture, by its file's name."""
+    return song.path.suffix.lower() in PICTURE_SUFFIXES
+
+
+def _classify_picture(song: Song, model: Model, prints: Fingerprints) -> SongResult:
+    picture, match = read_song_picture(song.path), prints.by_title(song.title, song.artist)
     if picture.kind == "kaggle":
         answer, matrices = model.answer(picture.matrix[None]), picture.matrix[None]
         return SongResult(song, "kaggle", np.zeros(1), answer, matrices, None, picture.matrix, CLIP_SECONDS, match)
@@ -222,36 +219,31 @@ def classify_songs(
     Eight or more web pictures together are classified with features centred on their own mean (see
     `WebClassifier.aligned`).
     """
-    prints = prints or read_fingerprints()
-    pictures: dict[Path, SongPicture] = {}
-    for song in songs:
-        if song.path.suffix.lower() in PICTURE_SUFFIXES and song.usable:
-            with suppress(InputError):  # read again below, where the sentence is kept
-                pictures[song.path] = read_song_picture(song.path)
-    windows = [web_windows(picture.matrix) for picture in pictures.values() if picture.kind == "web"]
-    if len(windows) >= ALIGNED_SONGS and model.web is not None:
-        model = replace(model, web=model.web.aligned(windows))
-    results = []
+    prints, model, results = prints or read_fingerprints(), _aligned(model, songs), []
     for song in tqdm(songs, desc="listening", disable=not progress):
         try:
-            if song.path in pictures:
-                results.append(_classify_picture(song, pictures[song.path], model, prints))
-            else:
-                results.append(classify_song(song, model, prints))
+            results.append(classify_song(song, model, prints))
         except InputError as error:
             results.append(SongResult(replace(song, note=str(error))))
     return results
 
 
-def choose_songs(
-    folders: str | Sequence[str] = "", of_set: Path | None = None, make: bool = True
-) -> tuple[list[Song], str]:
+def _aligned(model: Model, songs: Sequence[Song]) -> Model:
+    """Return the model for these songs: its web classifier is centred on their web pictures, if they are enough."""
+    pictures = [song.path for song in songs if is_picture(song) and song.usable]
+    windows = []
+    for path in pictures if model.web and len(pictures) >= ALIGNED_SONGS else []:
+        with suppress(InputError):  # classify_song says it
+            picture = read_song_picture(path)
+            windows += [web_windows(picture.matrix)] if picture.kind == "web" else []
+    return replace(model, web=model.web.aligned(windows)) if len(windows) >= ALIGNED_SONGS else model
+
+
+def choose_songs(folders: str | Sequence[str] = "", of_set: Path | None = None) -> tuple[list[Song], str]:
     """Find the songs to classify, and return how titles call them: "own songs" or "demo songs".
 
     They are those of the named folders (several are separated as in PATH, by ":" or on Windows ";"), else of
     data/songs, else those that come with the set, else the demo band's, made if need be.
-
-    Raises InputError where there are none and `make` is False.
     """
     if folders:
         paths = split_folders(folders) if isinstance(folders, str) else folders
@@ -259,8 +251,6 @@ def choose_songs(
     if (ROOT / "data" / "songs").is_dir():
         return find_songs(ROOT / "data" / "songs"), "own songs"
     if of_set is None or not of_set.is_dir():
-        if not make:
-            raise InputError("No songs were named: give a folder or files as songs_folder.")
         from genres import demo_songs  # here, because only this case needs the synthesiser
 
         print("No songs named and none in data/songs: using the songs that the demo band plays.")
@@ -269,20 +259,35 @@ def choose_songs(
     return find_songs(of_set), "demo songs"
 
 
-def song_row(result: SongResult) -> dict:
-    """Return a song's row of a table; a song of the training set is neither right nor wrong."""
-    return {
-        "song": result.song.title,
-        "kind": result.kind,
+def song_row(result: SongResult) -> dict[str, str]:
+    """Return what songs.csv says of a song, by column; a song of the training set is neither right nor wrong."""
+    row = {
+        "file": result.song.path,
+        "title": result.song.title,
+        "artist": result.song.artist,
         "label": result.song.genre or "",
-        "answer": (result.genre or "") if result.sure or not result.genre else f"unsure ({result.genre})",
-        "right": {True: "✓", False: "✗", None: ""}[None if result.match else result.right],
+        "answer": result.genre or "",
+        "sure": ("yes" if result.sure else "no") if result.genre else "",
         "confidence": round(result.confidence, 3),
+        "second guess": result.ranking[1] if result.genre else "",
+        "right": MARKS[result.right],
         "top three": result.top_three,
         "views": " + ".join(result.views),
         "windows": len(result.windows),
         "note": result.remarks,
+        "kind": result.kind,
     }
+    return {name: printable(str(cell)) for name, cell in row.items()}
+
+
+def guesses(row: dict[str, str]) -> str:
+    """Return a row's answer in words: one genre if it is sure, else two with their probabilities, or why none."""
+    if not row["answer"]:
+        return f"no answer: {row['note']}"
+    first, second, _ = row["top three"].split(", ")
+    if row["sure"] == "yes":
+        return first
+    return f"unsure: {first}" if second.endswith(" 0%") else f"unsure: {first} or {second}"
 
 
 def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
@@ -290,19 +295,17 @@ def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
 
     An unsure answer names two genres. A song of the training set is neither right nor wrong.
     """
-    mark, rows = {True: "✓", False: "✗", None: ""}, []
+    rows = []
     for r in sorted(results, key=lambda result: (not result.sure, -result.confidence)):
-        label, guess = None if r.match else r.song.genre, r.guess("cnn")
-        first, second, _ = (r.top_three or "no answer, , ").split(", ")
-        second = "" if second.endswith(" 0%") else f" or {second}"
+        row, guess = song_row(r), r.guess("cnn")
         rows.append(
             {
                 "song": r.song.title,
-                "label": r.song.genre or "",
-                "✓ CNN": mark[guess == label if guess and label else None],
+                "label": row["label"],
+                "✓ CNN": MARKS[guess == r.song.genre if guess and row["right"] else None],
                 "CNN": f"{guess} {r.of_view('cnn').max():.0%}" if guess else "",
-                "✓ answer": mark[r.right if label else None],
-                "answer": first if r.sure or not r.genre else f"unsure: {first}{second}",
+                "✓ answer": row["right"],
+                "answer": guesses(row) if r.genre else "no answer",
                 "answered by": r.answered_by,
                 "remarks": r.remarks,
             }
@@ -315,22 +318,20 @@ def compare_windows(results: Sequence[SongResult]) -> pd.DataFrame:
 
     A row for the CNN and one for the answer; columns middle window, all windows and songs. Empty without such songs.
     """
-    rows = {}
+    several = [r for r in scored_songs(results) if r.views and len(r.windows) > 1]
+    if not several:
+        return pd.DataFrame()
+    labels, rows = np.array([[GENRES.index(r.song.genre)] for r in several]), {}
     for name in ("CNN", "answer"):
-        windows = [
-            (softmax(r.views["cnn"], axis=1) if name == "CNN" else r.windows, GENRES.index(r.song.genre))
-            for r in scored_songs(results)
-            if r.views and len(r.windows) > 1
-        ]
-        one, mean = ([w[len(w) // 2].argmax() == k for w, k in windows], [w.mean(0).argmax() == k for w, k in windows])
-        if windows:
-            rows[name] = {"middle window": sum(one), "all windows": sum(mean), "songs": len(windows)}
-    return pd.DataFrame.from_dict(rows, orient="index")
+        windows = [softmax(r.views["cnn"], axis=1) if name == "CNN" else r.windows for r in several]
+        answers = [(w[len(w) // 2].argmax(), w.mean(axis=0).argmax()) for w in windows]
+        rows[name] = [*(np.array(answers) == labels).sum(axis=0), len(several)]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["middle window", "all windows", "songs"])
 
 
 def scored_songs(results: Sequence[SongResult]) -> list[SongResult]:
     """Return the songs that count: with a label and an answer, and not in the training set."""
-    return [result for result in results if result.right is not None and result.match is None]
+    return [result for result in results if result.right is not None]
 
 
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
@@ -384,36 +385,37 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answ
     return table, answers
 
 
-def score_songs(results: Sequence[SongResult]) -> dict:
-    """Count the songs with a genre and an answer, apart from those that the training set has.
+def score_songs(results: Sequence[SongResult]) -> dict[str, int]:
+    """Count right answers, see `score_rows`."""
+    return score_rows([song_row(result) for result in results])
 
-    total and correct count every answer, answered and answered_correct those that are sure enough, in_training the
+
+def score_rows(rows: Sequence[dict[str, str]]) -> dict[str, int]:
+    """Count among rows of songs.csv those with a label and an answer, apart from songs of the training set.
+
+    total, correct and top_three count every answer, answered and answered_correct those that are sure, in_training the
     songs left out.
     """
-    scored = [result for result in results if result.right is not None]
-    new = scored_songs(results)
+    scored = [row for row in rows if row["right"]]
+    sure = [row for row in scored if row["sure"] == "yes"]
     return {
-        "total": len(new),
-        "correct": sum(result.right for result in new),
-        "top_three": sum(result.song.genre in result.ranking[:3] for result in new),
-        "answered": sum(result.sure for result in new),
-        "answered_correct": sum(result.sure and result.right for result in new),
-        "in_training": len(scored) - len(new),
+        "total": len(scored),
+        "correct": sum(row["right"] == "✓" for row in scored),
+        "top_three": sum(row["label"] in row["top three"] for row in scored),
+        "answered": len(sure),
+        "answered_correct": sum(row["right"] == "✓" for row in sure),
+        "in_training": sum(bool(row["label"] and row["answer"]) for row in rows) - len(scored),
     }
 
 
-def score_sentence(score: dict) -> str:
+def score_sentence(score: dict[str, int]) -> str:
     """Return a sentence for a score, with its interval (Wilson's, for so many songs)."""
     if not score["total"]:
         return "No song could be scored: none has both a genre and an answer."
     low, high = wilson_interval(score["correct"], score["total"])
-    parts = [
-        f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%} "
-        f"(95 % interval {low:.0%} to {high:.0%})"
-    ]
-    if "top_three" in score:
-        parts.append(f"{score['top_three']} among the first three")
-        parts.append(f"sure of {score['answered']}, {score['answered_correct']} of these right")
-    if score.get("in_training"):
+    right = f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%}"
+    parts = [f"{right} (95 % interval {low:.0%} to {high:.0%})", f"{score['top_three']} among the first three"]
+    parts.append(f"sure of {score['answered']}, {score['answered_correct']} of these right")
+    if score["in_training"]:
         parts.append(f"{score['in_training']} more are in the training set and do not count")
     return "; ".join(parts)

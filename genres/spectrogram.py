@@ -1,8 +1,7 @@
 """The picture recipe: from samples to the matrix of a Kaggle picture, and between matrix and picture without loss.
 
-One representation serves everything: a **matrix** is a uint8 array of 128 x 334, mel bins (row 0 is the lowest) by
-columns in time. A Kaggle picture holds exactly this matrix, and `audio_to_matrix` computes the same one from sound, so
-a network that learned from pictures can listen to songs.
+A **matrix** is a uint8 array of 128 x 334, mel bins (row 0 is the lowest) by columns in time. A Kaggle picture holds
+exactly this, and `audio_to_matrix` computes the same from sound.
 """
 
 from __future__ import annotations
@@ -124,8 +123,7 @@ def audio_to_matrix(samples: np.ndarray) -> np.ndarray:
     """Render the whole of the samples, float32 at 22 050 Hz, as one matrix of uint8 (128, 334).
 
     This is the Kaggle recipe without the drawing: mel power, 80 dB below the maximum, 256 levels, and the frames
-    that land on a pixel column. `amplitude_to_db` on a power spectrogram is a slip of the set's makers that every
-    picture carries, so it stays. Silence gives zeros.
+    that land on a pixel column. `amplitude_to_db` on power is a slip of the set's makers, and stays. Silence is zeros.
 
     Raises InputError for fewer samples than half an FFT window, samples that are not finite, a file's name, or the pair
     of samples and rate that librosa.load returns.
@@ -145,11 +143,7 @@ def middle_clip(samples: np.ndarray) -> np.ndarray:
 
 
 def compile_librosa() -> None:
-    """Have numba compile librosa's functions and cache them now, in one process.
-
-    librosa loads its parts, and compiles them, when they are first used. Two processes that do so at once can spoil the
-    cache for good, and each later one crashes.
-    """
+    """Have numba compile librosa's functions and cache them now: two processes at once can spoil the cache for good."""
     for part in ("librosa.core.pitch", "librosa.feature.spectral"):
         importlib.import_module(part)
 
@@ -157,8 +151,8 @@ def compile_librosa() -> None:
 def mel_power(samples: np.ndarray) -> np.ndarray:
     """Power in 128 mel bands up to 11 025 Hz, float32 (128, 1 + n // 512), of samples float32 (n,) at 22 050 Hz.
 
-    Equal to librosa's melspectrogram with pad_mode="reflect", but taken in pieces, so that an hour fits in memory.
-    The pad mode must be said: librosa's default changed in 0.9, and the pictures are older.
+    Equal to librosa's melspectrogram with pad_mode="reflect", the default before 0.9, but taken in pieces, so that an
+    hour fits in memory.
     """
     half, frames = FFT_SAMPLES // 2, 1 + len(samples) // HOP_SAMPLES
 
@@ -192,10 +186,9 @@ def mel_to_matrix(mel: np.ndarray) -> np.ndarray:
 def song_windows(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Cut a song into half-overlapping 30 s windows, without silence and fade-outs.
 
-    Takes mel power, float32 (128, frames), of the whole song (see `mel_power`). Gives the second each window begins at,
-    float (k,), and the matrices, uint8 (k, 128, 334), k >= 1. Up to 33 s give one window of everything, as
-    `audio_to_matrix` draws it. Each window is a slice of one pass over the song, with its own loudest value as
-    reference; only its two first and last frames (93 ms) differ from a window that was cut out before.
+    mel: power of the whole song, float32 (128, frames), see `mel_power`. Returns the second at which each window
+    begins, float (k,), and the matrices, uint8 (k, 128, 334), k >= 1. Up to 33 s are one window, as `audio_to_matrix`
+    draws it. Of a longer song's windows the two first and last frames differ from those of a clip that was cut out.
     """
     frames = mel.shape[1]
     if frames <= 1.1 * CLIP_FRAMES:
@@ -219,8 +212,7 @@ def song_windows(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _quiet_frames(mel: np.ndarray) -> np.ndarray:
     """Where the level over one second stays QUIET_DB below the song's loud part, bool (frames,).
 
-    The loud part is the loudest twentieth, or the loudest ten seconds if that is less, of what is not silent: music of
-    a minute stays the loud part where silence of an hour follows.
+    The loud part is the loudest twentieth, or the loudest ten seconds if that is less, of what is not silent.
     """
     second = np.ones(SAMPLE_RATE // HOP_SAMPLES) / (SAMPLE_RATE // HOP_SAMPLES)
     level = np.convolve(mel.sum(axis=0), second, mode="same")

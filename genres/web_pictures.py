@@ -17,8 +17,7 @@ from genres.common import GENRES, SAMPLE_RATE, InputError, in_parallel
 from genres.metrics import accuracy, fit_temperature, fit_threshold
 from genres.spectrogram import DB_PER_LEVEL, MEL_CENTRES
 
-# A web tool's picture: FFmpeg's showspectrumpic with scale=lin and color=intensity. All ten of the user's pictures lie
-# within 3 of 255 steps of this palette, and of the tool's four level scales only the linear one is so dark above.
+# A web tool's picture: FFmpeg's showspectrumpic with scale=lin and color=intensity.
 WEB_ROWS, WEB_COLUMNS = 288, 432  # a whole song, 0 to 22 050 Hz: 76.6 Hz a row, half a second a column
 ROW_CENTRES = (np.arange(WEB_ROWS // 2) + 0.5) * SAMPLE_RATE / WEB_ROWS  # Hz, of the lower half
 WEB_WINDOW = 54  # columns: 30 s of a song of 4 minutes; a picture does not say how long its song is
@@ -92,8 +91,7 @@ def _coarse_matrix(levels: np.ndarray) -> np.ndarray:
 def draw_as_web_tool(matrix: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Simulate the coarse matrix, uint8 (128, columns), that a web picture would show of a clip, uint8 (128, 334).
 
-    What a web picture does not tell is drawn by chance: how long the song is (30 s take 40 to 85 of its 432 columns),
-    its level, and the filter of its mastering.
+    Drawn by chance are the length of the song (30 s take 40 to 85 of 432 columns), its level and its mastering.
     """
     power = 10 ** ((matrix - 255.0) * DB_PER_LEVEL / 10)
     power[matrix == 0] = 10**-6.5  # far below the floor, where the tool draws black
@@ -118,15 +116,11 @@ class WebClassifier:
 
     def probabilities(self, matrices: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, float32 (n, 10), for coarse matrices, uint8 (n, 128, columns)."""
-        return softmax(
-            self.texture.logits(texture.describe_texture(matrices, texture.COARSE)) / self.temperature, axis=1
-        )
+        features = texture.describe_texture(matrices, texture.COARSE)
+        return softmax(self.texture.logits(features) / self.temperature, axis=1)
 
     def aligned(self, songs: Sequence[np.ndarray]) -> WebClassifier:
-        """Return the same, centred on the mean of these songs of many genres, uint8 (k, 128, columns) each.
-
-        What is simulated wrongly shifts all songs alike, and is taken back so.
-        """
+        """Return the same, centred on the mean of these songs of many genres, uint8 (k, 128, columns) each."""
         mean = np.mean([texture.describe_texture(windows, texture.COARSE).mean(axis=0) for windows in songs], axis=0)
         return replace(self, texture=replace(self.texture, mean=mean))
 
@@ -134,7 +128,7 @@ class WebClassifier:
 def train_web_classifier(
     matrices: np.ndarray, labels: np.ndarray, artists: np.ndarray, wanted: float, seed: int = 0
 ) -> tuple[WebClassifier, float]:
-    """Train on simulated pictures of clips, uint8 (n, 128, 334), WEB_DRAWS of each; return it and its accuracy.
+    """Train on WEB_DRAWS simulated pictures of each clip, uint8 (n, 128, 334); return it and its accuracy.
 
     Accuracy, temperature and threshold (from which on answers reach the `wanted` accuracy) are of three artist folds.
     """

@@ -26,6 +26,7 @@ CHROMIUM = next(filter(None, map(shutil.which, BROWSERS)), None)
 SECONDS_TO_RUN = 600
 FLAGS = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []  # which Chromium refuses to root
 FLAGS += ["--disable-gpu", "--no-first-run", "--disable-sync", "--disable-background-networking"]
+PLAYABLE = "player => new Promise(done => { player.oncanplay = done; player.load() })"
 ERRORS = '.jp-OutputArea-output[data-mime-type="application/vnd.jupyter.error"]'
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="skipped: no Chromium")]
@@ -133,7 +134,7 @@ def test_run_all_in_jupyterlab_ends_without_an_error(number, project, lab, page)
             urllib.request.urlopen(urllib.request.Request(lab.format(f"api/kernels/{kernel['id']}"), method="DELETE"))
 
 
-def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page, small_set, tmp_path):
+def test_notebook_04_answers_an_uploaded_song_and_counts_a_click_of_the_quiz(project, lab, page, small_set, tmp_path):
     song = tmp_path / "for $1 or $2.mp3"  # between two dollar signs a page may see a formula
     shutil.copy(next((small_set / "songs").glob("*.mp3")), song)
     _run_all(page, lab, project / "notebooks" / NOTEBOOKS["04"].name)
@@ -143,9 +144,14 @@ def test_a_song_that_is_uploaded_gets_its_answer_on_the_page(project, lab, page,
     answer = page.locator(".jp-OutputArea-output").filter(has=page.get_by_role("cell", name="for $1 or $2"))
     answer.wait_for(timeout=120_000)
     assert any(genre in answer.locator("table").inner_text() for genre in GENRES)
-    assert "training clips most like it" in answer.inner_text()
-    assert answer.locator("img").count() == 2
-    answer.locator("audio").first.evaluate("player => new Promise(done => { player.oncanplay = done; player.load() })")
+    assert answer.locator("img").count() == 1
+    answer.locator("audio").first.evaluate(PLAYABLE)
+    quiz = page.get_by_text("Clip 1 of 10: which genre is it?")
+    quiz.wait_for()
+    assert [page.get_by_role("button", name=genre, exact=True).count() for genre in GENRES] == [1] * len(GENRES)
+    page.get_by_role("button", name="rock", exact=True).click()
+    page.get_by_text("Clip 2 of 10: which genre is it?").wait_for(timeout=60_000)
+    assert not quiz.count()
 
 
 @pytest.mark.parametrize("width", [390, 1200], ids=["phone", "desktop"])
@@ -166,5 +172,4 @@ def test_the_page_of_own_songs_fits_the_screen_and_plays(width, page, small_set,
     assert page.title() == "The genres of your songs" and not complaints
     assert "for $1 or $2" in page.locator("table").first.inner_text()
     assert page.locator("section.panel").count() == page.locator("audio").count() == 3
-    ready = "player => new Promise(done => { player.oncanplay = done; player.load() })"
-    page.locator("audio").first.evaluate(ready)
+    page.locator("audio").first.evaluate(PLAYABLE)

@@ -23,7 +23,7 @@ from test_songs import MATCH, PRINTS, SAMPLE, answered
 from genres import library, song_page
 from genres.common import GENRES
 from genres.song_files import Song, find_songs
-from genres.songs import Answer
+from genres.songs import Answer, song_row
 
 ASKED = []  # that a model was loaded, and of how many windows each song asked it
 
@@ -95,34 +95,26 @@ def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder, 
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("changed", ["file", "label", "title", "model", "CNN", "model's path"])
-def test_a_row_is_made_again_when_what_it_depends_on_has_changed(changed, folder, models):
+@pytest.mark.parametrize(
+    ("changed", "asked"), [("file", 1), ("label", 1), ("title", 1), ("model", 2), ("CNN", 4), ("model's path", 0)]
+)
+def test_a_row_is_made_again_when_what_it_depends_on_has_changed(changed, asked, folder, models):
     path, listed = folder / "results" / "songs.csv", find_songs(folder)[:2]
     library.classify_library(listed, path, models)
     ASKED.clear()
-    expected = [1]
+    other = models.path.with_name("other.pt")
+    other.write_bytes(b"weights")
     if changed == "file":
         soundfile.write(listed[0].path, tune(5), 22_050)
-    elif changed in ("label", "title"):
-        listed[0] = (
-            replace(listed[0], genre="pop") if changed == "label" else replace(listed[0], title="x", listed=True)
-        )
     elif changed == "model":
         models.path.write_bytes(b"other weights")
-        models, expected = library.Models(constant_model, models.path), [1, 1]
-    elif changed == "CNN":
-        other = models.path.with_name("cnn.pt")
-        other.write_bytes(b"x")
-        models, expected = library.Models(constant_model, models.path, other), [1, 1, 1, 1]
-    else:
-        expected = []
-        moved = models.path.rename(models.path.with_name("moved.pt"))
-        models = library.Models(constant_model, moved)
-    library.classify_library(listed, path, models)
-    assert [windows for windows in ASKED if windows != "loaded"] == expected
+    fields = {"label": {"genre": "pop"}, "title": {"title": "x", "listed": True}}.get(changed, {})
+    listed[0] = replace(listed[0], **fields)
+    files = {"CNN": [models.path, other], "model's path": [other]}.get(changed, [models.path])
+    library.classify_library(listed, path, library.Models(constant_model, *files))
+    assert len(ASKED) - ASKED.count("loaded") == asked
     rows = pd.read_csv(path, keep_default_na=False)
-    assert len(rows) == 2
-    assert {"label": "pop" in rows["label"].tolist(), "title": "x" in rows["title"].tolist()}.get(changed, True)
+    assert rows[["title", "label"]].to_numpy().tolist() == [[song.title, song.genre] for song in listed]
 
 
 def test_a_table_of_the_user_s_own_is_never_written_over(folder, models):
@@ -133,8 +125,7 @@ def test_a_table_of_the_user_s_own_is_never_written_over(folder, models):
     with refused("not a table of this project"):
         library.write_rows([answered()], folder / "songs.csv")
     assert (folder / "songs.csv").read_text(encoding="utf-8") == own
-    old = pd.DataFrame([{"file": "a", "size": 1, "modified": 1, "song": "a", "answer": "rock", "top three": ""}])
-    old.to_csv(folder / "old.csv", index=False)
+    (folder / "old.csv").write_text("file,song,answer,top three\na,a,rock,\n")
     assert library.read_rows(folder / "old.csv").empty, "a table of an older version begins anew"
 
 
@@ -148,11 +139,9 @@ def test_a_run_that_waits_for_another_says_so(folder, models, capsys):
             begun.set()
             time.sleep(0.5)
 
-    thread = threading.Thread(target=other_run)
-    thread.start()
+    threading.Thread(target=other_run).start()
     begun.wait()
     library.classify_library(find_songs(folder)[:1], path, models)
-    thread.join()
     assert "Waiting for another run" in capsys.readouterr().out
 
 
@@ -193,12 +182,13 @@ def test_playlists_name_the_songs_from_where_they_lie(tmp_path):
     lists = tmp_path / "lists"
     lists.mkdir()
     (lists / "jazz.m3u8").write_text("of a former run")
-    songs = [Song(tmp_path / name, "T", artist="A") for name in ("#1 祭り.wav", "b.wav", "gone.wav")]
-    results = [replace(answered(), song=song) for song in songs]
-    results[1] = replace(answered(confidence=0.3), song=songs[1])
-    results.append(replace(answered(kind="web"), song=Song(tmp_path / "c.wav", "picture")))
-    table = pd.DataFrame([library.library_row(result) for result in results])
-    library.write_playlists(table, lists)
+    results = [
+        replace(answered(**more), song=Song(tmp_path / name, "T", artist="A"))
+        for name, more in (
+            ("#1 祭り.wav", {}), ("b.wav", {"confidence": 0.3}), ("gone.wav", {}), ("c.wav", {"kind": "web"})
+        )
+    ]  # fmt: skip
+    library.write_playlists(pd.DataFrame(map(song_row, results)), lists)
     assert {path.name for path in lists.iterdir()} == {"rock.m3u8", "unsure.m3u8"}
     text = (lists / "rock.m3u8").read_text(encoding="utf-8")
     assert text == "#EXTM3U\n#PLAYLIST:rock\n#EXTINF:-1,A - T\n../#1 祭り.wav\n"

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from graphlib import TopologicalSorter
+from unittest import mock
 
 import nbformat
 import pytest
@@ -28,10 +29,21 @@ def executed(monkeypatch) -> dict:
     return calls
 
 
-def test_a_command_without_what_it_needs_says_one_sentence_and_fails():
-    ended = subprocess.run([sys.executable, ROOT / "run.py", "songs"], capture_output=True, text=True, check=False)
-    assert ended.returncode != 0
-    assert ended.stderr == "No songs were named: give a folder or files, as in 'python run.py songs my_songs'.\n"
+@pytest.mark.parametrize(
+    ("options", "words", "setting", "sentence"),
+    [
+        ([], ["songs"], {}, "No songs were named: give a folder or files, as in 'python run.py songs my_songs'."),
+        ([], ["songs", "音楽"], {"PYTHONOPTIMIZE": "2"}, "does not exist"),
+        ([], ["songs", "音楽"], {"PYTHONSAFEPATH": "1"}, "does not exist"),
+        ([], ["songs", "音楽"], {"PYTHONIOENCODING": "cp1252"}, "does not exist"),
+        (["-S"], ["songs", "x"], {}, ".venv"),  # without what is installed
+    ],
+)
+def test_what_fails_ends_in_one_sentence_under_python_s_own_settings(options, words, setting, sentence, tmp_path):
+    command = [sys.executable, *options, ROOT / "run.py", *words]
+    ended = subprocess.run(command, env=os.environ | setting, cwd=tmp_path, capture_output=True, check=False)
+    assert ended.returncode == 1
+    assert sentence.encode() in ended.stderr and ended.stderr.count(b"\n") == 1
 
 
 def test_readme_begins_with_commands_that_make_and_run_py_know():
@@ -125,11 +137,9 @@ def notebook(tmp_path, monkeypatch):
     monkeypatch.setitem(notebooks.NOTEBOOKS, "99", tmp_path / "99_trial.ipynb")
 
     def make(*sources: str) -> None:
-        cells = [nbformat.v4.new_code_cell(source) for source in sources]
-        cells[0].metadata["tags"] = ["parameters"]
-        nbformat.write(
-            nbformat.v4.new_notebook(cells=cells, metadata={"kernelspec": KERNEL}), notebooks.NOTEBOOKS["99"]
-        )
+        made = nbformat.v4.new_notebook(cells=[*map(nbformat.v4.new_code_cell, sources)])
+        made.cells[0].metadata["tags"], made.metadata["kernelspec"] = ["parameters"], KERNEL
+        nbformat.write(made, notebooks.NOTEBOOKS["99"])
 
     return make
 
@@ -180,30 +190,34 @@ def test_a_committed_notebook_does_not_show_the_run_s_own_parameters(notebook, t
     assert "WARNING" not in capfd.readouterr().err, "a warning that a user can do nothing about"
     clean = notebooks.without_parameters(nbformat.read(tmp_path / "99.ipynb", 4))
     nbformat.validate(clean)
-    assert [cell.source for cell in clean.cells] == ["seed = 0", "", "seed"]
-    assert [cell.execution_count for cell in clean.cells] == [1, 2, 3]
-    assert clean.cells[2].outputs[0].execution_count == 3
-    assert clean.cells[2].outputs[0].data["text/plain"] == "7"
+    assert [(cell.source, cell.execution_count) for cell in clean.cells] == [("seed = 0", 1), ("", 2), ("seed", 3)]
+    (output,) = clean.cells[2].outputs
+    assert (output.execution_count, output.data["text/plain"]) == (3, "7")
     assert "papermill" not in str(clean)
 
 
-@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
+needs_make = pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
+
+
+@needs_make
 def test_make_hands_names_over_as_they_are_and_fails_where_run_py_fails(tmp_path):
     interpreter = tmp_path / "python"
     interpreter.write_text('#!/bin/sh\necho "$*|$GENRES_DATA|$GENRES_SONGS|$GENRES_MODEL|"\nexit 3\n')
     interpreter.chmod(0o755)
     for name in ("requirements.txt", "ready"):  # nothing is to be installed
         (tmp_path / name).touch()
-    words = ["make", "-f", ROOT / "Makefile", "pipeline", f"PY={interpreter}", "READY=ready", "DATA=it's 1999"]
-    words.append("SONGS=Ke$ha & co;$(echo no)$(shell touch no)")
-    shell = os.environ | {"MODEL": "gpt-4o"}
-    made = subprocess.run(words, cwd=tmp_path, env=shell, capture_output=True, text=True, check=False)
+    songs = "Ke$ha & co;$(echo no)$(shell touch no)"
+    words = [f"PY={interpreter}", "READY=ready", "DATA=it's 1999", f"SONGS={songs}"]
+    made = subprocess.run(
+        ["make", "-f", ROOT / "Makefile", "pipeline", *words],
+        cwd=tmp_path, env=os.environ | {"MODEL": "gpt-4o"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
     assert made.returncode != 0
-    assert made.stdout.splitlines()[0] == "run.py pipeline|it's 1999|Ke$ha & co;$(echo no)$(shell touch no)||"
+    assert made.stdout.splitlines()[0] == f"run.py pipeline|it's 1999|{songs}||"
     assert not (tmp_path / "no").exists()
 
 
-@pytest.mark.skipif(os.name == "nt" or not shutil.which("make"), reason="no make here")
+@needs_make
 @pytest.mark.parametrize("found, asked", [("0", "pip install"), ("1", "venv --clear")], ids=["sound", "broken"])
 def test_make_repairs_an_environment_that_is_broken_and_keeps_one_that_is_not(found, asked, tmp_path):
     """`found`: with what the environment's Python ends when it is asked for its version."""
@@ -226,31 +240,11 @@ def test_a_path_on_another_drive_is_shown_as_it_is(monkeypatch):
     assert relative_path("D:/results") == "D:/results"
 
 
-@pytest.mark.parametrize("setting", [{"PYTHONOPTIMIZE": "2"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONIOENCODING": "cp1252"}])
-def test_commands_work_under_python_s_own_settings(setting, tmp_path):
-    words = [sys.executable, str(ROOT / "run.py"), "songs", str(tmp_path / "音楽")]
-    environment = os.environ | setting
-    ended = subprocess.run(words, env=environment, capture_output=True, check=False)
-    assert ended.returncode == 1
-    assert b"does not exist" in ended.stderr and b"Traceback" not in ended.stderr
-
-
-def test_a_python_without_the_packages_says_which_to_call(tmp_path):
-    words = [sys.executable, "-S", str(ROOT / "run.py"), "songs", "x"]  # -S: without what is installed
-    ended = subprocess.run(words, capture_output=True, text=True, check=False)
-    assert ended.returncode == 1
-    assert ".venv" in ended.stderr and "Traceback" not in ended.stderr
-
-
 def test_a_browser_is_opened_for_a_person_at_a_screen_only(monkeypatch):
-    for name in ("CI", "DISPLAY", "WAYLAND_DISPLAY", "SSH_CONNECTION"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(sys, "platform", "linux")
-    assert not run.has_browser()
-    monkeypatch.setenv("DISPLAY", ":0")
-    assert run.has_browser()
-    monkeypatch.setenv("CI", "1")
-    assert not run.has_browser()
+    for shell, seen in (({}, False), ({"DISPLAY": ":0"}, True), ({"DISPLAY": ":0", "CI": "1"}, False)):
+        with mock.patch.dict(os.environ, shell, clear=True):
+            assert run.has_browser() == seen
 
 
 def test_one_notebook_of_the_report_may_be_named_by_its_number_alone():
@@ -259,14 +253,10 @@ def test_one_notebook_of_the_report_may_be_named_by_its_number_alone():
 
 def _imported(path) -> set[str]:
     """Modules of the project that a file imports, also inside functions."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name.removeprefix("genres.") for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            names |= {alias.name for alias in node.names} if node.module == "genres" else set()
-            names.add((node.module or "").removeprefix("genres."))
-    return names & set(MODULES)
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    names = {alias.name for node in nodes if isinstance(node, ast.Import | ast.ImportFrom) for alias in node.names}
+    names |= {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.removeprefix("genres.") for name in names} & set(MODULES)
 
 
 def test_the_imports_have_no_circle_and_nothing_in_the_package_imports_what_stands_on_it():

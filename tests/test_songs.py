@@ -19,7 +19,7 @@ from genres.common import GENRES, ROOT, SAMPLE_RATE
 from genres.ear import fit_neighbours, listen
 from genres.fingerprints import Fingerprints, Match
 from genres.song_files import Song, find_songs
-from genres.songs import Answer, SongResult, classify_songs, score_sentence, score_songs, song_row
+from genres.songs import Answer, SongResult, score_sentence, score_songs, song_row
 from genres.spectrogram import COLUMNS, MEL_BINS, MEL_CENTRES, picture_to_matrix
 from genres.web_pictures import read_song_picture, web_windows
 
@@ -30,39 +30,41 @@ PRINTS = Fingerprints(IMAGES, np.zeros((40, 32, COLUMNS), np.int8), np.full(40, 
 MATCH = Match("rock00000.png", "Band", "Title", 12.3, 0.9)
 
 
-def constant_model() -> SimpleNamespace:
-    """Stands in for a model: says rock for everything."""
-    rock = np.where(np.arange(10) == GENRES.index("rock"), 0.55, 0.05)[None]
+def answered(title="a", answer="rock", confidence=0.5, label=None, cnn=None, **more) -> SongResult:
+    """A song with an answer of so much confidence in each window: two windows, or one for each genre of a list.
 
-    def answer(matrices, ear_features=None) -> Answer:
-        probabilities = rock.repeat(len(matrices), 0)
-        return Answer(probabilities, {"cnn": np.log(probabilities)}, 0.3)
+    cnn: what the CNN says of the windows, if not the same. `more` are other fields of its result.
+    """
+    genres = [answer] * 2 if isinstance(answer, str) else answer
 
-    return SimpleNamespace(answer=answer, web=None, ear=None, neighbours=None)
+    def windows(genres) -> np.ndarray:
+        rest = (1 - confidence) / 9
+        return rest + (confidence - rest) * np.eye(10)[[GENRES.index(genre) for genre in genres]]
 
-
-def answered(title: str = "a", answer: str = "rock", confidence: float = 0.5, label: str | None = None, **more):
-    """A song with an answer of so much confidence in both of its windows; `more` are other fields of its result."""
-    windows = np.full((2, 10), (1 - confidence) / 9)
-    windows[:, GENRES.index(answer)] = confidence
-    views = {name: np.log(windows) for name in more.pop("views", ("cnn", "texture", "ear"))}
-    said = Answer(windows, views, 0.4, more.pop("unfamiliar", False))
-    given = {"starts": np.array([0.0, 15.0]), "seconds": 45.0, "matrices": MATRICES[:2], "overview": MATRICES[0]}
-    return SongResult(Song(Path(f"{title}.mp3"), title, label), answer=said, **given | more)
+    views = {name: np.log(windows(genres)) for name in more.pop("views", ("cnn", "texture", "ear"))}
+    views |= {"cnn": np.log(windows(cnn))} if cnn else {}
+    said = Answer(windows(genres), views, 0.4, more.pop("unfamiliar", False))
+    given = {"starts": 15.0 * np.arange(len(genres)), "seconds": 45.0, "matrices": MATRICES[: len(genres)]}
+    return SongResult(Song(Path(f"{title}.mp3"), title, label), answer=said, **given | {"overview": MATRICES[0]} | more)
 
 
 WEB = {"kind": "web", "matrices": None, "views": ()}
 
 
-def test_a_doubtful_answer_is_called_unsure_with_its_reason():
-    certain, doubtful, foreign = answered(), answered(confidence=0.3), answered(unfamiliar=True)
-    web = answered(confidence=0.99, **WEB)
-    assert [result.sure for result in (certain, doubtful, foreign, web)] == [True, False, False, False]
-    assert "unsure, perhaps rock" in repr(doubtful)
-    assert "unsure: below 40%" in doubtful.remarks
-    assert "unlike the training data" in foreign.remarks
-    assert "give the sound" in web.remarks
-    assert [song_row(result)["answer"] for result in (doubtful, certain)] == ["unsure (rock)", "rock"]
+@pytest.mark.parametrize(
+    ("more", "answer", "reason"),
+    [
+        ({}, "rock 50%", ""),
+        ({"confidence": 0.3}, "unsure: rock 30% or ", "unsure: below 40%"),
+        ({"unfamiliar": True}, "unsure: rock 50% or ", "unlike the training data"),
+        ({"confidence": 0.99} | WEB, "unsure: rock 99%", "give the sound"),
+    ],
+)
+def test_a_doubtful_answer_is_called_unsure_with_its_reason(more, answer, reason):
+    result = answered(**more)
+    assert result.sure == ("unsure, perhaps rock" not in repr(result)) == (not reason)
+    assert songs.guesses(song_row(result)).startswith(answer)
+    assert reason in result.remarks
 
 
 def test_songs_of_the_training_set_are_shown_and_not_scored():
@@ -73,9 +75,8 @@ def test_songs_of_the_training_set_are_shown_and_not_scored():
     assert (score["correct"], score["answered"], score["answered_correct"], score["in_training"]) == (1, 1, 1, 1)
     assert "1 of 2 songs right, 50%" in score_sentence(score)
     assert "1 more are in the training set" in score_sentence(score)
-    table = pd.DataFrame(map(song_row, results))
-    assert table["right"].tolist() == ["✓", "✗", "", ""]
-    assert "in the training set: Band, Title, from 12 s" in table["note"][2]
+    assert [song_row(result)["right"] for result in results] == ["✓", "✗", "", ""]
+    assert "in the training set: Band, Title, from 12 s" in in_training.remarks
 
 
 def test_the_plain_call_needs_nothing_but_the_shipped_files(small_set, home):
@@ -112,17 +113,33 @@ def test_where_the_network_looks_is_what_its_answer_hangs_on():
     assert left[1] < left[0], "blanking what is hot must cost metal more than blanking what is cold"
 
 
-def test_the_table_marks_right_and_wrong_and_shows_a_title_never_as_code_or_a_formula():
-    bad = SongResult(Song(Path("bad.mp3"), "bad", "jazz", "'bad.mp3' cannot be read"))
-    right, wrong = answered("<i>Ba$$in</i>", label="rock"), answered(answer="pop", confidence=0.3, label="rock")
-    table = plots.answer_table([right, wrong, bad, answered(label="rock", match=MATCH)])
-    html = plots.page("<b>$a$</b>", table).data
-    assert html.count("✓") == html.count("✗") == 1
-    for words in ("unsure (pop)", "below 40%", "no answer", "cannot be read", "in the training set: Band, Title"):
+def test_sure_answers_come_first_with_marks_and_a_title_is_never_code_or_a_formula():
+    unsure = answered("<b>$a$", ["rock", "pop", "pop"], 0.55, "pop", cnn=["rock"] * 3)
+    unread = SongResult(Song(Path("bad.mp3"), "bad", "jazz", "'bad.mp3' cannot be read"))
+    results = [unread, unsure, answered("sure", label="rock"), answered("old", label="rock", match=MATCH)]
+    table = songs.answer_rows(results)
+    assert table["song"].tolist() == ["sure", "old", "<b>$a$", "bad"]
+    assert table["✓ CNN"].tolist() == ["✓", "", "✗", ""]
+    assert table["✓ answer"].tolist() == ["✓", "", "✓", ""]
+    assert table["answer"].tolist() == ["rock 50%", "rock 50%", "unsure: pop 38% or rock 22%", "no answer"]
+    assert table["CNN"].tolist() == ["rock 50%", "rock 50%", "rock 55%", ""]
+    html = plots.page("<b>$a$</b>", plots.answer_table(results)).data
+    for words in ("below 40%", "cannot be read", "in the training set: Band, Title", "&lt;b&gt;$a$"):
         assert words in html
-    assert "<i>Ba" not in html
-    assert "&lt;b&gt;" in html
+    assert "<b>" not in html
     assert html.count("mathjax_ignore") == 2
+
+
+def test_all_windows_are_compared_with_the_middle_one_on_scored_songs_of_several():
+    results = [
+        answered("a", ["rock", "pop", "rock"], label="rock", cnn=["rock", "rock", "pop"]),
+        answered("one window", ["rock"], label="rock"),
+        answered("old", label="rock", match=MATCH),
+    ]
+    table = songs.compare_windows(results)
+    assert table.loc["CNN"].tolist() == [1, 1, 1]
+    assert table.loc["answer"].tolist() == [0, 1, 1]
+    assert songs.compare_windows(results[1:]).empty
 
 
 def test_the_nearest_training_clip_of_a_training_clip_is_itself_with_the_genre_of_the_table():
@@ -133,7 +150,7 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself_with_the_genre_o
     assert (len(near), near["image"][0], near["genre"][0]) == (3, table["image"][7], GENRES[7])
     assert near["distance"].is_monotonic_increasing
     assert songs.nearest_clips(answered(), model, PRINTS).empty, "a picture has no sound"
-    assert songs.nearest_clips(answered(ear_features=features), constant_model(), PRINTS).empty
+    assert songs.nearest_clips(answered(ear_features=features), SimpleNamespace(neighbours=None), PRINTS).empty
 
 
 def test_the_search_says_what_was_looked_for():
@@ -174,25 +191,20 @@ TIME = np.arange(120 * RATE) / RATE
 SONG = sum(0.14 * np.sin(2 * np.pi * hertz * TIME) for hertz in np.arange(100, 1600, 250)) * np.exp(-TIME % 1)
 
 
-def test_the_tool_is_recognised_and_read(tmp_path):
-    path = _draw_with_ffmpeg(tmp_path / "song.png", SONG)
+def test_the_tool_is_recognised_and_a_tone_is_read_where_it_is(tmp_path):
+    path = _draw_with_ffmpeg(tmp_path / "tone.png", SONG + 0.1 * np.sin(2 * np.pi * 3000 * TIME))
     picture = read_song_picture(path)
     assert (picture.kind, len(picture.matrix)) == ("web", MEL_BINS)
     assert 400 <= picture.matrix.shape[1] <= 432
     assert web_windows(picture.matrix).shape[1:] == (MEL_BINS, 54)
-
-
-def test_a_tone_is_read_where_it_is(tmp_path):
-    path = _draw_with_ffmpeg(tmp_path / "tone.png", SONG + 0.1 * np.sin(2 * np.pi * 3000 * TIME))
-    levels = read_song_picture(path).matrix.mean(axis=1)
-    high = MEL_CENTRES > 2000
+    levels, high = picture.matrix.mean(axis=1), MEL_CENTRES > 2000
     assert MEL_CENTRES[high][levels[high].argmax()] == pytest.approx(3000, abs=120)
 
 
 def test_the_user_s_own_pictures_are_read_and_answered():
     if not (SHARED / "personal_songs").is_dir():
         pytest.skip("no pictures of the user's songs here")
-    results = classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model())
+    results = songs.classify_songs(find_songs(SHARED / "personal_songs"), utils.shipped_model())
     assert [result.genre in GENRES for result in results] == [True] * 10
     assert all(len(result.windows) >= 8 for result in results)
 
