@@ -353,11 +353,9 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
     for axes, protocol in zip(panels, shown, strict=True):
         for pretrained, (marker, label) in enumerate((("o", "from scratch"), ("D", "with a pretrained network"))):
             rows = table[(table["protocol"] == protocol) & (table["view"].isin(PRETRAINED) == bool(pretrained))]
+            places, colour = rows["view"].map(views.index), COLOURS[pretrained]
             errors = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
-            places = [views.index(view) for view in rows["view"]]
-            axes.errorbar(
-                rows["accuracy"], places, xerr=errors, fmt=marker, capsize=3, color=COLOURS[pretrained], label=label
-            )
+            axes.errorbar(rows["accuracy"], places, xerr=errors, fmt=marker, capsize=3, color=colour, label=label)
         axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
         axes.grid(axis="x", alpha=0.4)
     panels[0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
@@ -476,12 +474,12 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
     kinds = {kind: answered for kind, answered in kinds.items() if answered}
     heights = [len(answered) + 1.5 for answered in kinds.values()] or [1]
     figure, panels = _subplots(title, (9, 0.32 * sum(heights) + 1.2), len(heights), 1, height_ratios=heights)
-    colours = {True: COLOURS[2], False: COLOURS[3], None: "0.6"}
+    marks = {True: (COLOURS[2], "✓ "), False: (COLOURS[3], "✗ "), None: ("0.6", "")}
     for axes, (kind, answered) in zip(panels[:, 0], kinds.items(), strict=False):
         for place, r in enumerate(answered):
             right = None if r.match else r.right
-            axes.barh(place, r.confidence, color=colours[right], hatch="" if r.sure else "//", edgecolor="white")
-            mark = {True: "✓ ", False: "✗ ", None: ""}[right]
+            colour, mark = marks[right]
+            axes.barh(place, r.confidence, color=colour, hatch="" if r.sure else "//", edgecolor="white")
             wanted = " (in the training set)" if r.match else f" (label {r.song.genre})" if right is False else ""
             clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # the threshold does not cross the words
             at = min(r.confidence, 0.7) + 0.01

@@ -8,6 +8,7 @@ import json
 import re
 from dataclasses import replace
 
+import bench
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,7 +141,15 @@ def test_a_checkpoint_of_an_edited_network_is_none(pictures, tmp_path, edited):
     assert len(utils.train_network(edited(), pictures, split, replace(QUICK, epochs=2), 1, checkpoint)) == 2
 
 
-def test_the_last_digits_of_features_do_not_train_a_view_again(pictures, dataset, monkeypatch):
+def test_the_bench_measures_every_way(dataset, monkeypatch):
+    monkeypatch.setattr(utils, "find_dataset", lambda _: dataset)
+    monkeypatch.setattr(bench, "ROUNDS", 1)
+    monkeypatch.setattr(bench, "SONG_SECONDS", 35)
+    bench.main("")
+    assert (pd.read_csv(dataset.results / "bench.csv")["seconds"] > 0).sum() == 4
+
+
+def test_the_last_digits_of_features_do_not_train_a_view_again(pictures, dataset):
     pictures = replace(pictures, dataset=dataset)
     split = utils.random_split(pictures, 0)
     first = utils.run_texture(pictures, split)
