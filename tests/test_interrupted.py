@@ -60,7 +60,7 @@ def main(folder: Path, name: str) -> dict:
 
     announce("training")
     split = utils.Split("some", np.arange(10), np.arange(0, 10, 2))
-    recipe = replace(utils.OURS, epochs=3, batch_size=4, evaluate_every=2)
+    recipe = replace(utils.CNN_RECIPE, epochs=3, batch_size=4, evaluate_every=2)
     run = utils.run_protocol(pictures, split, 0, recipe)["picture"]
 
     announce("records")
@@ -142,7 +142,7 @@ def test_a_failed_write_keeps_the_old_file_and_what_is_left_of_one_is_removed_wh
 def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(tmp_path):
     (tmp_path / "place").touch()  # a folder below a file cannot be made, not even by root
     folder = tmp_path / "place" / "results"
-    ways = [lambda: kept(folder / "some.npz", "key", dict), locked(folder).__enter__]
+    ways = [lambda: kept(folder / "some.npz", dict, "key"), locked(folder).__enter__]
     for way in [*ways, replacing(folder / "some.txt").__enter__]:
         with refused(rf"'{re.escape(str(folder))}.*' cannot be written \([\w ]+\): .*choose another folder\.$"):
             way()
@@ -153,7 +153,7 @@ def test_a_damaged_cache_or_checkpoint_is_made_again(damage, dataset):
     pictures = utils.read_pictures(dataset)
     cache, checkpoint = dataset.cache / "pictures.npz", dataset.cache / "run.pt"
     split = utils.Split("few", pictures.table.index[::2].to_numpy(), pictures.table.index[1::4].to_numpy())
-    run = (pictures, split, replace(utils.OURS, epochs=1), 0, checkpoint)
+    run = (pictures, split, replace(utils.CNN_RECIPE, epochs=1), 0, checkpoint)
     utils.train_network(utils.GenreNetwork(widths=(8, 8)), *run)
     for path in (cache, checkpoint):
         data = path.read_bytes()
