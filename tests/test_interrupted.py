@@ -21,6 +21,7 @@ from conftest import refused
 
 import utils
 from genres import datasets, demo_songs, runs
+from genres.audio import load_audio
 from genres.common import InputError, digest, kept, locked, replacing
 
 STAGES = ["demo songs", "download", "decoding", "training"]
@@ -69,7 +70,7 @@ def main(folder: Path, name: str) -> dict:
         runs.update_metrics(results / "metrics.json", **{name: number})
     return {
         "files": {path.name: digest(path.read_bytes()) for path in sorted(downloaded.rglob("*.png"))},
-        "songs": [digest(utils.load_audio(path)) for path in sorted((folder / "set" / "songs").glob("*.[!c]*"))],
+        "songs": [digest(load_audio(path)) for path in sorted((folder / "set" / "songs").glob("*.[!c]*"))],
         "curve": run.curve.to_dict("records"),
         "logits": digest(run.logits["validation"]),
     }
