@@ -236,9 +236,9 @@ from genres.song_files import Song
 library.THREADS_BELOW = 0
 library._loaded = lambda models: None
 library._rows = lambda job, models: os._exit(1)
-songs = [Song(pathlib.Path(f"{n}.mp3"), "x") for n in range(4)]
+asked = [(Song(pathlib.Path(f"{n}.mp3"), "x"), n, None) for n in range(4)]
 try:
-    list(library._answers(songs, "abcd", range(4), 1, []))
+    list(library._answers(asked, 1))
 except library.InputError as error:
     print(error)
 """
