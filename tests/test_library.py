@@ -197,6 +197,7 @@ def test_the_page_shows_titles_as_they_are_sure_answers_first_and_what_to_expect
     page = path.with_name("songs.html").read_text(encoding="utf-8")
     assert "<script" not in page and "<b>" not in page
     assert "&lt;b&gt; - &lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt; $1 &amp; $2 &quot;🎵&quot; 祭り" in page
+    assert page.count("of these right") == 2, "no score is cut"
     assert page.index("10 of 10 songs right") < page.index("<table") < page.index("no answer:")
     assert "weak: 3 of 6" in page and "1 of 2" not in page
     assert "1 Caf\ufffd" in page or sys.platform != "linux"
