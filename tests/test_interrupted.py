@@ -21,6 +21,7 @@ from conftest import refused
 
 import utils
 from genres import datasets, demo_songs, runs
+from genres.audio import load_audio
 from genres.common import InputError, digest, kept, locked, replacing
 
 STAGES = ["demo songs", "download", "decoding", "training"]
@@ -60,7 +61,7 @@ def main(folder: Path, name: str) -> dict:
 
     announce("training")
     split = utils.Split("some", np.arange(10), np.arange(0, 10, 2))
-    recipe = replace(utils.OURS, epochs=3, batch_size=4, evaluate_every=2)
+    recipe = replace(utils.CNN_RECIPE, epochs=3, batch_size=4, evaluate_every=2)
     run = utils.run_protocol(pictures, split, 0, recipe)["picture"]
 
     announce("records")
@@ -69,7 +70,7 @@ def main(folder: Path, name: str) -> dict:
         runs.update_metrics(results / "metrics.json", **{name: number})
     return {
         "files": {path.name: digest(path.read_bytes()) for path in sorted(downloaded.rglob("*.png"))},
-        "songs": [digest(utils.load_audio(path)) for path in sorted((folder / "set" / "songs").glob("*.[!c]*"))],
+        "songs": [digest(load_audio(path)) for path in sorted((folder / "set" / "songs").glob("*.[!c]*"))],
         "curve": run.curve.to_dict("records"),
         "logits": digest(run.logits["validation"]),
     }
@@ -153,7 +154,7 @@ def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(tmp_path):
     with refused(words), locked(folder):
         pass
     with refused(words):
-        kept(folder / "some.npz", "key", dict)
+        kept(folder / "some.npz", dict)
 
 
 @pytest.mark.parametrize("damage", [b"PK\x03\x04 half", None], ids=["half", "bytes changed"])
@@ -161,7 +162,7 @@ def test_a_damaged_cache_or_checkpoint_is_made_again(damage, dataset):
     pictures = utils.read_pictures(dataset)
     cache, checkpoint = dataset.cache / "pictures.npz", dataset.cache / "run.pt"
     split = utils.Split("few", pictures.table.index[::2].to_numpy(), pictures.table.index[1::4].to_numpy())
-    recipe, network = replace(utils.OURS, epochs=1), utils.GenreNetwork(widths=(8, 8))
+    recipe, network = replace(utils.CNN_RECIPE, epochs=1), utils.GenreNetwork(widths=(8, 8))
     utils.train_network(network, pictures, split, recipe, 0, checkpoint)
     for path in (cache, checkpoint):
         data = bytearray(path.read_bytes())
