@@ -212,7 +212,7 @@ def test_a_panel_shows_the_course_the_views_and_an_excerpt(tmp_path):
     soundfile.write(tmp_path / "a.wav", tune(45), 22_050)
     result = answered(confidence=0.3, label="rock")
     result = replace(result, song=replace(result.song, path=tmp_path / "a.wav"), matrices=None)
-    panel = song_page.song_panel(result, SimpleNamespace(familiarity=None), PRINTS, np.eye(10)[0])
+    panel = song_page.song_panel(result, SimpleNamespace(neighbours=None), PRINTS, np.eye(10)[0])
     assert panel.count("<polyline") == 4
     assert "your own CNN</td><td>blues 100%" in panel
     assert "Unsure. rock 30%" in panel and "The label is rock." in panel
