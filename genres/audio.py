@@ -78,9 +78,8 @@ def load_audio(path: str | Path) -> np.ndarray:
 def read_sound(path: str | Path) -> Sound:
     """Read the sound and the tags of any file: wav, mp3, flac, ogg, m4a, films and whatever else FFmpeg decodes.
 
-    Any rate and number of channels, also such as change on the way; 3 seconds to 2 hours. Of several tracks the default
-    one is read, else the first with sound. What can be decoded before, between and after faults is kept, and a remark
-    says when more than 5 % of the file's seconds are missing.
+    Any rate and number of channels, changing ones too; 3 seconds to 2 hours. Of several tracks the default one is read,
+    else the first with sound. What lies around faults is kept, and a remark says when more than 5 % are missing.
 
     Raises InputError for a missing, protected, empty, silent, too short, too long or unreadable file.
     """
@@ -227,7 +226,7 @@ def _decode_with_ffmpeg(name: str, file: BinaryIO) -> Iterator[_Decoded]:
                 default = av.stream.Disposition.default
                 streams = sorted(container.streams.audio, key=lambda stream: not stream.disposition & default)
                 tracks = min(MOST_TRACKS, len(streams))
-                _decode_stream(container, streams[track], file, decoded)
+                _decode_stream(streams[track], file, decoded)
         except InputError:
             raise
         except (av.error.FFmpegError, OSError, ValueError):
@@ -282,10 +281,9 @@ def _read_wav_header(file: BinaryIO) -> _WavHeader:
     return _WavHeader(claimed, goes_on, head[:4] == b"RIFX" or (coding in (PCM, EXTENSIBLE) and padded))
 
 
-def _decode_stream(
-    container: av.container.InputContainer, stream: av.AudioStream, file: BinaryIO, decoded: _Decoded
-) -> None:
+def _decode_stream(stream: av.AudioStream, file: BinaryIO, decoded: _Decoded) -> None:
     """Add one stream, its tags, and the seconds it should hold, to what is decoded."""
+    container = stream.container
     tags = [*stream.metadata.items(), *container.metadata.items()]  # a track may be called "Stereo"
     decoded.tags = {key.lower(): text for key, text in tags if text.strip()}
     if (codec := stream.codec_context) is None or (container.format.name, codec.name) in MISREAD:
@@ -299,7 +297,7 @@ def _decode_stream(
     if container.size > LEAST_BYTES * decoded.claimed:
         _refuse_too_long(decoded.name, decoded.claimed)
     packets: list[_Packet] = []
-    frames = _frames(container, stream, packets)
+    frames = _frames(stream, packets)
     for _, alike in groupby(frames, lambda frame: (frame.sample_rate, frame.format.name, frame.layout.name)):
         # Packed, because PyAV crashes the process when it reads the planes of eight channels.
         resampler = av.AudioResampler("flt", frame_size=BLOCK_SAMPLES)
@@ -325,13 +323,11 @@ class _Packet(NamedTuple):
     seconds: float
 
 
-def _frames(
-    container: av.container.InputContainer, stream: av.AudioStream, packets: list[_Packet]
-) -> Iterator[av.AudioFrame]:
+def _frames(stream: av.AudioStream, packets: list[_Packet]) -> Iterator[av.AudioFrame]:
     """Yield what can be decoded, across faults, and note the packets it came from."""
     for _ in range(MOST_FAULTS):
         try:
-            for packet in container.demux(stream):
+            for packet in stream.container.demux(stream):
                 try:
                     frames = [frame for frame in packet.decode() if frame.samples and frame.sample_rate > 0]
                 except av.error.FFmpegError:
@@ -347,12 +343,11 @@ def _frames(
 
 @np.errstate(over="ignore", invalid="ignore")  # of amplitudes of 1e10
 def _mono(block: np.ndarray) -> np.ndarray:
-    """Mean over the channels, float32 (channels, n); of those turned round where they would cancel each other.
+    """Return the mean over the channels, float32 (channels, n), some turned round where they cancel each other.
 
-    In a stereo song the sum of both channels is some 10 dB louder than their difference. Where the difference is twice
-    as strong, one channel is inverted. Rows are made contiguous because that is five times faster.
+    The sum of two channels is some 10 dB louder than their difference; where it is half as strong, one is inverted.
     """
-    block = np.ascontiguousarray(block, dtype=np.float32)
+    block = np.ascontiguousarray(block, dtype=np.float32)  # five times faster
     mean = np.mean(block, axis=0)
     turned = block @ block[np.square(block).sum(axis=1).argmax()] < 0
     straight = np.mean(np.where(turned[:, None], -block, block), axis=0) if turned.any() else mean

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import zip_longest
 from pathlib import Path
 
 import filelock
@@ -42,6 +43,8 @@ COLUMNS = (
 )  # fmt: skip
 PLAYLISTS = (*GENRES, "unsure")
 THREADS_BELOW = 20  # songs; for fewer, processes take longer to start than they save
+Asked = tuple[Song, str, Path | None]  # a song, the key of its row, and the file of its panel
+MOST_LINES = 100  # of songs in the printed table
 WIDTHS = {"song": 30, "label": 9, "answer": 37, "own CNN": 13}  # of the printed table, 100 letters with its gaps
 
 
@@ -150,12 +153,12 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
         table = table[(table["model"] == models.digest) & (table["key"].isin(keys) | ~table["file"].isin(files))]
         _write_table(table, path)
         panels = [folder / "panels" / f"{key}.html" for key in keys[:shown]]
-        known = set(table["key"])
-        left = [at for at, key in enumerate(keys) if key not in known or (at < shown and not panels[at].is_file())]
+        asked, known = zip_longest(songs, keys, panels), set(table["key"])
+        left = [(song, key, panel) for song, key, panel in asked if key not in known or (panel and not panel.is_file())]
         print(f"{len(songs)} songs, {len(songs) - len(left)} of them in the table already", flush=True)
         if left:
             _loaded(models)  # what is wrong with the model is said before a worker starts
-            _append(path, _answers(songs, keys, left, models, panels), len(left))
+            _append(path, _answers(left, models), len(left))
         table = read_rows(path).drop_duplicates("key", keep="last").sort_values("file")
         _write_table(table, path)
         write_playlists(table, folder)
@@ -169,12 +172,9 @@ def classify_library(songs: Sequence[Song], path: Path, models: Models, shown: i
 
 def _keys(songs: Sequence[Song], models: Models) -> list[str]:
     """Digest of all that each song's row depends on; the answers to pictures depend on the pictures beside them."""
-    stamps = [_stamp(song.path) for song in songs]
-    pictures = [(str(s.path), stamp) for s, stamp in zip(songs, stamps, strict=True) if is_picture(s)]
-    return [
-        digest(repr(song), stamp, models.digest, repr(pictures) if is_picture(song) else "")
-        for song, stamp in zip(songs, stamps, strict=True)
-    ]
+    own = [digest(repr(song), _stamp(song.path), models.digest) for song in songs]
+    pictures = digest([key for song, key in zip(songs, own, strict=True) if is_picture(song)])
+    return [digest(key, pictures) if is_picture(song) else key for song, key in zip(songs, own, strict=True)]
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -185,17 +185,14 @@ def _stamp(path: Path) -> tuple[int, int]:
     return 0, 0
 
 
-def _answers(
-    songs: Sequence[Song], keys: Sequence[str], left: Sequence[int], models: Models, panels: Sequence[Path]
-) -> Iterator[dict]:
-    """Rows of the songs that are left, as they are ready; sound song by song, pictures together."""
-    pictures = [at for at in left if is_picture(songs[at])]
-    jobs = [[at] for at in left if not is_picture(songs[at])] + ([pictures] if pictures else [])
-    asked = ([(songs[at], keys[at], panels[at] if at < len(panels) else None) for at in job] for job in jobs)
+def _answers(asked: Sequence[Asked], models: Models) -> Iterator[dict[str, str]]:
+    """Rows of songs as they are ready; sound song by song, pictures together."""
+    pictures = [one for one in asked if is_picture(one[0])]
+    jobs = [[one] for one in asked if not is_picture(one[0])] + ([pictures] if pictures else [])
     prefer = "threads" if len(jobs) < THREADS_BELOW else "processes"
     try:
         with joblib.Parallel(n_jobs=-1, prefer=prefer, return_as="generator_unordered") as parallel:
-            for rows in parallel(joblib.delayed(_rows)(job, models) for job in asked):
+            for rows in parallel(joblib.delayed(_rows)(job, models) for job in jobs):
                 yield from rows
     except BrokenProcessPool as error:
         raise InputError(
@@ -203,7 +200,7 @@ def _answers(
         ) from error
 
 
-def _rows(job: Sequence[tuple[Song, str, Path | None]], models: Models) -> list[dict]:
+def _rows(job: Sequence[Asked], models: Models) -> list[dict[str, str]]:
     """Classify songs in one worker: rows of songs.csv, and the panels of songs.html where a path is given."""
     model, cnn, prints = _loaded(models)
     results = classify_songs([song for song, _, _ in job], model, prints, progress=False)
@@ -220,7 +217,7 @@ def _rows(job: Sequence[tuple[Song, str, Path | None]], models: Models) -> list[
     return rows
 
 
-def _append(path: Path, rows: Iterator[dict], count: int) -> None:
+def _append(path: Path, rows: Iterator[dict[str, str]], count: int) -> None:
     try:
         with path.open("a", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
@@ -257,22 +254,20 @@ def write_playlists(table: pd.DataFrame, folder: Path) -> None:
 
 def score_sentences(table: pd.DataFrame) -> list[str]:
     """Return the score of each kind of input with its interval, in words: other classifiers answer pictures."""
-    kinds = [kind for kind in KINDS if (table["kind"] == kind).any()]
-    scores = {kind: score_rows(table[table["kind"] == kind].to_dict("records")) for kind in kinds}
-    counted = [kind for kind in kinds if scores[kind]["total"]] or kinds[:1]
-    return [f"{KINDS[kind]}: " * (len(counted) > 1) + score_sentence(scores[kind]) for kind in counted]
+    scores = {kind: score_rows(table[table["kind"] == kind].to_dict("records")) for kind in KINDS}
+    counted = {kind: score for kind, score in scores.items() if score["total"]} or {"sound": scores["sound"]}
+    return [f"{KINDS[kind]}: " * (len(counted) > 1) + score_sentence(score) for kind, score in counted.items()]
 
 
-def summary(table: pd.DataFrame, most: int = 100) -> str:
+def summary(table: pd.DataFrame) -> str:
     """Return what a terminal shows of rows of songs.csv, below 100 letters wide: a line per song, counts, the score."""
-    lines = ["  ".join(["  ", *(_fit(name, width) for name, width in WIDTHS.items())]).rstrip()]
-    for row in table[:most].to_dict("records"):
-        cells = row | {"song": full_title(row), "answer": guesses(row)}
-        if row["answer"] and "in the training set" in row["note"]:
-            cells["answer"] += " (in the training set)"
-        lines.append("  ".join([f"{row['right']:2}", *(_fit(cells[n], w) for n, w in WIDTHS.items())]).rstrip())
-    if len(table) > most:
-        lines.append(f"... and {len(table) - most} more in songs.csv")
+    rows = [("", *WIDTHS)]
+    for row in table[:MOST_LINES].to_dict("records"):
+        in_training = " (in the training set)" if "in the training set" in row["note"] else ""
+        rows.append((row["right"], full_title(row), row["label"], guesses(row) + in_training, row["own CNN"]))
+    lines = ["  ".join(map(_fit, row, (2, *WIDTHS.values()))).rstrip() for row in rows]
+    if len(table) > MOST_LINES:
+        lines.append(f"... and {len(table) - MOST_LINES} more in songs.csv")
     counts = table["answer"].where(table["sure"] == "yes", "unsure").where(table["answer"] != "", "no answer")
     named = [f"{name} {count}" for name, count in counts.value_counts().items()]
     return "\n".join([*lines, "", f"{len(table)} songs: {', '.join(named)}", *score_sentences(table)])

@@ -118,15 +118,13 @@ def _pitch_classes(centres: np.ndarray) -> np.ndarray:
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-STATISTICS = ("mean", "std", "change")  # change is the standard deviation of the step from frame to frame
-
-
 def _pool_frames(frames: dict[str, np.ndarray]) -> pd.DataFrame:
     """Pool (n, numbers, frames) to mean, deviation and change over the frames: n rows, columns such as mfcc_01_mean."""
     columns = {}
     for name, values in frames.items():
-        pooled = (values.mean(axis=-1), values.std(axis=-1), np.diff(values, axis=-1).std(axis=-1))
-        for statistic, numbers in zip(STATISTICS, pooled, strict=True):
+        change = np.diff(values, axis=-1).std(axis=-1)  # deviation of the step from frame to frame
+        pooled = {"mean": values.mean(axis=-1), "std": values.std(axis=-1), "change": change}
+        for statistic, numbers in pooled.items():
             for position, column in enumerate(numbers.T, 1):
                 number = f"_{position:02d}" if len(numbers.T) > 1 else ""
                 columns[f"{name}{number}_{statistic}"] = column

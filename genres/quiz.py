@@ -51,7 +51,7 @@ class Quiz:
             return plots.page(f"{last}Clip {place + 1} of {total}: which genre is it?", player)
         parts = []
         for name, scores in (("you", np.eye(len(GENRES))[self.answers]), ("network", self.scores)):
-            right = int((scores.argmax(axis=1) == self.labels).sum())
+            right = (scores.argmax(axis=1) == self.labels).sum()
             low, high = wilson_interval(right, total)
             parts.append(f"{name}: {right} of {total} right (95 % interval {low:.0%} to {high:.0%})")
             figure = plots.plot_confusion(scores, self.labels, f"{name}: {total} clips")

@@ -153,8 +153,14 @@ def ensemble(runs: Iterable[Run], part: str) -> np.ndarray:
     return np.mean([softmax(run.logits[part], axis=1) for run in runs], axis=0)
 
 
+def distinct(runs: Iterable[Run]) -> list[Run]:
+    """Return each run once: a view that draws no random numbers has the same run for every seed."""
+    return list({(run.view, run.split.name, run.seed): run for run in runs}.values())
+
+
 def held_out_answers(runs: Sequence[Run], labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return logits, float (n, 10), and labels, int (n,), of the held-out parts of all runs, one after the other."""
+    runs = distinct(runs)
     rows = np.concatenate([run.split.parts[run.split.held_out] for run in runs])
     return np.concatenate([run.logits[run.split.held_out] for run in runs]), labels[rows]
 
@@ -165,6 +171,7 @@ def result_row(protocol: str, runs: Sequence[Run], labels: np.ndarray, artists: 
     artists: whose track each picture is, (pictures,), as far as that is known. The row has view, protocol, accuracy,
     low and high (95 % interval), n (tracks that were answered) and seeds.
     """
+    runs = distinct(runs)
     rows = np.concatenate([run.split.parts[run.split.held_out] for run in runs])
     logits, truth = held_out_answers(runs, labels)
     right = (logits.argmax(axis=1) == truth).astype(float)

@@ -42,27 +42,11 @@ SUBGENRES = {
     "reggae": "dub",
 }
 GENRE_WORDS = {word: genre for genre in GENRES for word in (genre, *SUBGENRES.get(genre, "").split())}
-QUALIFIERS = {  # may stand before a genre in a label; other words make a name of it, as in "Iggy Pop"
-    *("acid", "acoustic", "alternative", "black", "classic", "contemporary", "cool", "country", "death", "delta"),
-    *(
-        "electric",
-        "electro",
-        "folk",
-        "free",
-        "fusion",
-        "hard",
-        "heavy",
-        "indie",
-        "j",
-        "k",
-        "latin",
-        "modern",
-        "new",
-        "old",
-    ),
-    *("progressive", "psychedelic", "punk", "roots", "school", "smooth", "soft", "southern", "swing", "synth"),
-    *("thrash", "traditional", "vocal"),
-}
+QUALIFIERS = (  # may stand before a genre in a label; other words make a name of it, as in "Iggy Pop"
+    "acid acoustic alternative black classic contemporary cool country death delta electric electro folk free fusion "
+    "hard heavy indie j k latin modern new old progressive psychedelic punk roots school smooth soft southern swing "
+    "synth thrash traditional vocal"
+)
 OPENED, CLOSED = "[\\[({\uff08\uff3b\uff5b\u3010]", "[\\])}\uff09\uff3d\uff5d\u3011]"  # those of East Asia, too
 BRACKET = re.compile(rf"{OPENED}([^()\[\]{{}}\uff08\uff09\uff3b\uff3d\uff5b\uff5d\u3010\u3011]*){CLOSED}$")
 COPY = re.compile(  # what a system adds to the name of a copy, and a downloader (the id of a video) to that of a song
@@ -77,7 +61,6 @@ COLUMN_NAMES = {  # of songs.csv, as people write them
     "genre": "label class genres genero",
 }
 VERSION = re.compile(r" - [^-]*\b(remaster|original|version|edit|mix|remix|live|mono|stereo)\w*\b.*$", re.IGNORECASE)
-TWO_GENRES = "two genres"  # key of a row of songs.csv that has a genre too many
 LEAST_WORDS, LEAST_LETTERS = 2, 8  # of a title that is found without an artist; shorter ones many songs share
 NO_ARTIST = {"", "unknown", "unknown artist", "various", "various artists", "va"}
 
@@ -117,9 +100,8 @@ class Song:
 def map_genre(name: str, alone: bool = False) -> str | None:
     """Return one of the ten for a genre as a shop or player names it, or None where that is not plain.
 
-    The last word decides ("Smooth Jazz" is jazz, "Country Gospel" is not country) and all parts must agree
-    ("Hip-Hop/Rap" is hiphop; "Pop/Rock" is two, so None; so are "Rhythm & Blues" and "R&B/Soul"). alone: other words
-    must be usual before a genre, as in "Smooth Jazz"; "Iggy Pop" and "no jazz" are none then.
+    The last word decides ("Smooth Jazz" is jazz, "Country Gospel" is None) and all parts must agree ("Hip-Hop/Rap" is
+    hiphop, "Pop/Rock" and "R&B/Soul" are None). alone: "Iggy Pop" and "no jazz" are None, too.
     """
     text = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode().lower().replace("_", " ")
     text = re.sub(r"\brock\s*(&|and|'?n'?)\s*roll\b", "rock", text)
@@ -128,7 +110,7 @@ def map_genre(name: str, alone: bool = False) -> str | None:
     for part in re.split(r"[/;,&+|]|\band\b", text):
         words = [word for word in re.findall(r"[a-z]+", part) if word != "music"]
         named = {GENRE_WORDS[word] for word in words if word in GENRE_WORDS}
-        strange = alone and not set(words) <= QUALIFIERS | GENRE_WORDS.keys()
+        strange = alone and not set(words) <= {*QUALIFIERS.split(), *GENRE_WORDS}
         found |= named if words and words[-1] in GENRE_WORDS and not strange else {None}
     return found.pop() if len(found) == 1 else None
 
@@ -136,8 +118,7 @@ def map_genre(name: str, alone: bool = False) -> str | None:
 def split_folders(text: str) -> list[Path]:
     """Return the files and folders of a text that separates them as PATH does, by ":" or on Windows ";".
 
-    What exists as named is taken before the name is split, so a folder may be called "AC:DC". Raises InputError for a
-    web address.
+    A folder that exists may be called "AC:DC". Raises InputError for a web address.
     """
     refuse_address(text)
     if FILE_URL.match(text):
@@ -157,12 +138,10 @@ def find_songs(*places: str | Path) -> list[Song]:
     """List the songs among files and folders with their sub-folders, linked ones too, each file once.
 
     Genre, title and artist come from songs.csv (columns file, title, artist, genre), else from a file name such as
-    "Artist - Title (genre)"; the genre else from the nearest folder that is called so. One that is none of the ten is
-    None, and `note` quotes it. What lies there and cannot be used (protected, archives, pipes, what may not be read) is
-    listed with the reason as `note`; texts, tables and album covers are left out.
+    "Artist - Title (genre)"; the genre else from the nearest folder of that name. `note` quotes a genre that is none of
+    the ten, or says why a file cannot be used (protected, an archive, a pipe, not there).
 
-    Raises InputError where a place does not exist or may not be read, a folder holds no songs, or songs.csv has no
-    column `file`.
+    Raises InputError for a place that cannot be read or holds no songs, and for a songs.csv without a column `file`.
     """
     songs: dict[str, Song] = {}
     for name in places:
@@ -182,24 +161,15 @@ def find_songs(*places: str | Path) -> list[Song]:
 def _songs_in(folder: Path) -> list[Song]:
     paths = sorted(paths_below(folder))
     rows = _rows_by_file(folder, paths)
-    songs = []
-    for path in paths:
-        if os.path.isdir(path):
-            if reason := why_unreadable(path):
-                songs.append(Song(path, path.name, note=f"'{path.name}' {reason}", usable=False))
-        elif _meant(path) in rows or _is_song(
-            path
-        ):  # what songs.csv names is meant to be a song, whatever it is called
-            songs.append(_named(path, folder, rows))
-    songs += [_named(Path(row["path"]), folder, rows) for row in list(rows.values())]  # what lies elsewhere, or nowhere
-    return songs
+    # What songs.csv names is meant to be a song, whatever it is called, and also what lies elsewhere, or nowhere.
+    songs = [_named(path, folder, rows) for path in paths if _meant(path) in rows or _is_song(path)]
+    return songs + [_named(Path(row["path"]), folder, rows) for row in list(rows.values())]
 
 
 def paths_below(folder: Path) -> Iterator[Path]:
     """Return the files and folders below a folder, the nearest first, also through links; each folder is read once.
 
-    Hidden ones are left out (but not what iCloud has not loaded), and so are the leavings of systems and what lies in a
-    folder that cannot be read.
+    Left out are hidden ones (but what iCloud has not loaded), folders of systems, and what may not be read.
     """
     folders, met = [folder], set()
     for place in folders:  # grows on the way
@@ -213,16 +183,16 @@ def paths_below(folder: Path) -> Iterator[Path]:
 
 
 def _is_song(path: Path) -> bool:
+    """Whether a path is to be listed as a song, or with the reason why it cannot be read."""
     suffix = path.suffix.lower()
+    if os.path.isdir(path):
+        return bool(why_unreadable(path))
     if suffix in PICTURE_SUFFIXES:
         return not COVER.fullmatch(path.stem)
+    if suffix in SOUND_SUFFIXES or suffix in REFUSALS:
+        return True
     if not os.path.isfile(path):  # a pipe would have to be opened to see what it holds
-        return suffix in SOUND_SUFFIXES or (os.path.exists(path) and not path.is_socket())
-    return suffix in SOUND_SUFFIXES or suffix in REFUSALS or _holds_sound(path)
-
-
-def _holds_sound(path: Path) -> bool:
-    """Whether FFmpeg can decode sound from a file whose name does not say so."""
+        return os.path.exists(path)
     try:
         with path.open("rb") as file, av.open(file, options={"protocol_whitelist": "none"}) as container:
             return next(container.decode(audio=0)).samples > 0
@@ -232,28 +202,22 @@ def _holds_sound(path: Path) -> bool:
 
 def _named(path: Path, folder: Path, rows: dict[str, dict[str, str]]) -> Song:
     """Return the song of a file, with what its row of songs.csv, the file name and the folders say; takes the row."""
-    row = rows.pop(_meant(path), {})
+    row = dict.fromkeys(COLUMN_NAMES, "") | rows.pop(_meant(path), {})
     name = path.name.strip(".").removesuffix(".icloud") if path.suffix == ".icloud" else path.name
-    stem = re.sub(r"\.\w{1,11}$", "", name)  # "Mr. Brown" has no suffix
-    text, label, other = _label_in_name(stem)
+    text, label, other = _label_in_name(re.sub(r"\.\w{1,11}$", "", name))  # "Mr. Brown" has no suffix
+    artist, title = split_title(text)
+    title, artist = row["title"] or title, row["artist"] or ("" if row["title"] else artist)
+    refusal = REFUSALS.get(path.suffix.lower())
+    if reason := why_unreadable(path) or (refusal and f"{refusal}."):
+        return Song(path, title, None, f"'{path.name}' {reason}", artist, usable=False)
     above = path.parts[len(folder.parts) : -1][::-1] if path.is_relative_to(folder) else path.parts[-2:-1]
     in_folder = next(filter(None, (map_genre(name, alone=True) for name in above)), None)
     # "Song (Live).mp3" in a folder of rock is rock: a bracket counts only where it names a genre.
-    named = row.get("genre") or label or ("" if in_folder else other)
-    genre = map_genre(named) if row.get("genre") or label else in_folder
+    named = row["genre"] or label or ("" if in_folder else other)
+    genre = map_genre(named) if row["genre"] or label else in_folder
     note = f"'{named}' is none of the ten genres" if named and genre is None else ""
-    if clash := row.get(TWO_GENRES):
-        genre, note = None, clash
-    artist, title = split_title(text)
-    title, artist = row.get("title") or title, row.get("artist") or ("" if row.get("title") else artist)
-    source = "" if genre is None else "songs.csv" if row.get("genre") else "file name" if named else "folder"
-    reason = why_unreadable(path)
-    if row and not os.path.exists(path):
-        return Song(path, row.get("title") or row["file"], note="there is no such file", artist=artist, usable=False)
-    if refusal := REFUSALS.get(path.suffix.lower()):
-        reason = f"{refusal}."
-    note = f"'{path.name}' {reason}" if reason else note
-    return Song(path, title, genre, note, artist, bool(row.get("title")), not reason, source)
+    source = "" if genre is None else "songs.csv" if row["genre"] else "file name" if named else "folder"
+    return Song(path, title, genre, note, artist, bool(row["title"]), label_from=source)
 
 
 def _label_in_name(stem: str) -> tuple[str, str, str]:
@@ -308,22 +272,25 @@ def _read_songs_csv(folder: Path) -> list[dict[str, str]]:
 
 
 def _rows_by_file(folder: Path, paths: Sequence[Path]) -> dict[str, dict[str, str]]:
-    """Return the rows of songs.csv by the file that each means (see `_meant`), with its `path`."""
+    """Return the rows of songs.csv by the file that each means (see `_meant`), with its `path`; several make one row.
+
+    Two genres of one file are both in it, so that it has none.
+    """
     there = {_meant(path) for path in paths}
     folded = {name.casefold(): name for name in there}  # Windows does not tell upper from lower case
     rows: dict[str, dict[str, str]] = {}
     for row in _read_songs_csv(folder):
         # Windows separates folders by backslashes; elsewhere a name may hold one.
-        for name in dict.fromkeys((row["file"], row["file"].replace("\\", "/"))):
-            path = folder / (absolute(name) if name.startswith("~") or FILE_URL.match(name) else name)
-            meant = _meant(path)
-            meant = meant if meant in there else folded.get(meant.casefold(), meant)
-            if meant in there or os.path.exists(path):
-                break
+        names = (row["file"], row["file"].replace("\\", "/"))
+        paths = [folder / (absolute(name) if name.startswith("~") or FILE_URL.match(name) else name) for name in names]
+        path = next(filter(os.path.exists, paths), paths[1])
+        meant = _meant(path)
+        meant = meant if meant in there else folded.get(meant.casefold(), meant)
         former = rows.get(meant, {})
-        genres = sorted({map_genre(one["genre"]) or one["genre"] for one in (row, former) if one.get("genre")})
-        clash = {TWO_GENRES: f"songs.csv gives it two genres: {', '.join(genres)}"} if len(genres) > 1 else {}
-        rows[meant] = row | {"path": str(path)} | {name: text for name, text in former.items() if text} | clash
+        genres = {map_genre(one["genre"]) or one["genre"] for one in (row, former) if one.get("genre")}
+        rows[meant] = row | {"path": str(path)} | {name: text for name, text in former.items() if text}
+        if len(genres) > 1:
+            rows[meant]["genre"] = ", ".join(sorted(genres))
     return rows
 
 
@@ -343,9 +310,8 @@ def split_title(name: str) -> tuple[str, str]:
 def known_title(title: str, artist: str, tracks: pd.DataFrame) -> pd.Series | None:
     """Return the row of tracks.csv (columns image, artist, title) with this title and artist, or None.
 
-    Case, accents, punctuation, brackets, "feat." and leading numbers do not count. One artist may be a part of the
-    other ("Bob Marley" and "Bob Marley & The Wailers"). A title without an artist is found if it has two words or more,
-    and more than eight letters.
+    Case, accents, punctuation, brackets, "feat." and leading numbers do not count, and one artist may be a part of the
+    other ("Bob Marley & The Wailers"). A title without an artist is found if it is long enough.
     """
     artist = "" if _plain(artist) in NO_ARTIST else artist
     first, second = split_title(title)
@@ -387,8 +353,8 @@ def _same_artist(one: str, other: str) -> bool:
 def file_names(titles: Sequence[str]) -> list[str]:
     """Return titles as plain file names, no two the same: lower case letters, digits and underscores.
 
-    A title in another script, or one too long, gets a digest of it instead of what is left out; a title that comes
-    again gets a number.
+    What is left out of a title (another script, a great length) is replaced by a digest; one that comes again gets a
+    number.
     """
     names: list[str] = []
     for title in titles:

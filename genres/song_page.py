@@ -171,7 +171,7 @@ def write_page(path: Path, table: pd.DataFrame, head: Sequence[str], panels: Seq
     ranked = table.sort_values(["sure", "confidence"], ascending=False)  # "yes" before "no" before ""
     place = {key: number for number, key in enumerate(table["key"])}
     shown = [(key, panels[place[key]]) for key in ranked["key"] if place[key] < len(panels)]
-    parts = [f'<p class="score">{"<br>".join(map(_text, head[:-1]))}</p>', f"<p>{_text(head[-1])}</p>"]
+    parts = [f'<p class="score">{"<br>".join(map(escape, head[:-1]))}</p>', f"<p>{_text(head[-1])}</p>"]
     parts += [_answer_table(ranked[:MOST_ROWS], dict(shown))]
     if len(ranked) > MOST_ROWS:
         parts.append(f"<p>{len(ranked) - MOST_ROWS} more songs are in songs.csv.</p>")

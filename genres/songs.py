@@ -202,9 +202,7 @@ def _classify_picture(song: Song, model: Model, prints: Fingerprints) -> SongRes
         answer, matrices = model.answer(picture.matrix[None]), picture.matrix[None]
         return SongResult(song, "kaggle", np.zeros(1), answer, matrices, None, picture.matrix, CLIP_SECONDS, match)
     if model.web is None:
-        raise InputError(
-            f"'{song.path.name}' is a web tool's picture, which this model has not learned: give the song."
-        )
+        raise InputError(f"'{song.path.name}' is a web tool's picture, which this model does not know: give the song.")
     windows = web_windows(picture.matrix)
     starts = np.arange(len(windows)) * WEB_WINDOW / 2
     answer = Answer(model.web.probabilities(windows), {}, model.web.unsure_below)
@@ -336,13 +334,11 @@ def scored_songs(results: Sequence[SongResult]) -> list[SongResult]:
 
 def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataFrame:
     """Tabulate for each song how it was looked for in the training set, and what was found."""
-    by_title = ["title"] if prints.tracks is not None else []
     rows = []
-    for result in results:
-        if result.genre:
-            means = " and ".join([*(["sound"] if result.kind == "sound" else []), *by_title]) or "nothing"
-            found = f"yes: {result.match}" if result.match else "not found"
-            rows.append((result.song.title, result.song.genre or "", means, found))
+    for result in (result for result in results if result.genre):
+        means = ["sound"] * (result.kind == "sound") + ["title"] * (prints.tracks is not None)
+        found = f"yes: {result.match}" if result.match else "not found"
+        rows.append((result.song.title, result.song.genre or "", " and ".join(means) or "nothing", found))
     return pd.DataFrame(rows, columns=["song", "label", "looked for by", "in the training set"])
 
 
@@ -351,12 +347,12 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
 
     Compared is what the tagger hears, see `ear.Neighbours`. Empty for a picture, and for a model without a tagger.
     """
-    rows = []
-    if result.ear_features is not None and model.neighbours is not None:
-        neighbours, distances = model.neighbours, model.neighbours.distances(result.ear_features).mean(axis=0)
+    rows, near = [], model.neighbours
+    if result.ear_features is not None and near is not None:
+        distances = near.distances(result.ear_features).mean(axis=0)
         for row in np.argsort(distances)[:count]:
-            image = neighbours.images[row]
-            rows.append((image, neighbours.genres[row], *prints.names.get(image, ("", "")), distances[row]))
+            image = near.images[row]
+            rows.append((image, near.genres[row], *prints.names.get(image, ("", "")), distances[row]))
     return pd.DataFrame(rows, columns=["image", "genre", "artist", "title", "distance"])
 
 
@@ -366,12 +362,7 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answ
     folder: holds songs.csv (columns song, genre, label_strength, seconds, windows_in_song), windows.npz (by song, uint8
     (k, 128, 334): at most twelve of its windows, evenly spaced) and ear_pools.npz (by song: pools of the patches of the
     middle 90 s, float (patches, 1506)). Returns the table, and the answer for each of its songs.
-
-    Raises InputError where a file is missing.
     """
-    missing = [name for name in ("songs.csv", "windows.npz", "ear_pools.npz") if not (folder / name).is_file()]
-    if missing:
-        raise InputError(f"'{folder.name}' holds no {missing[0]}: name a folder with songs.csv and windows.npz.")
     table = pd.read_csv(folder / "songs.csv", dtype={"song": str}, keep_default_na=False)
     answers = []
     with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as ears:

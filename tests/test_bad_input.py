@@ -20,13 +20,14 @@ from sound_files import encode, tune
 import utils
 from genres import datasets, ear, library, runs
 from genres.audio import load_audio
-from genres.common import GENRES, InputError
+from genres.common import GENRES, ROOT, InputError
 from genres.fingerprints import read_fingerprints
 from genres.song_files import find_songs
 from genres.spectrogram import COLUMNS, MEL_BINS, audio_to_matrix, matrix_to_picture, picture_to_matrix
 from genres.web_pictures import read_song_picture
 
 TABLE = pd.DataFrame({"image": [f"{genre}00000.png" for genre in GENRES], "genre": GENRES})
+SAMPLE = min((ROOT / "data_samples").glob("*.png"))
 DRAWING = matrix_to_picture(np.tile(np.arange(COLUMNS) % 256, (MEL_BINS, 1)).astype(np.uint8))
 SPOT = DRAWING.copy()
 SPOT.putpixel((200, 100), (0, 255, 0, 255))
@@ -37,16 +38,7 @@ def _bytes(data):
 
 
 def _changed(good, change):
-    """Give a maker of a file: the bytes of a good one, changed."""
     return lambda path: path.write_bytes(change(good.read_bytes()))
-
-
-def _changed_picture(change):
-    def make(path):
-        DRAWING.save(path)
-        _changed(path, change)(path)
-
-    return make
 
 
 def _changed_model(change):
@@ -61,22 +53,19 @@ def _changed_model(change):
 class _Code:
     """Makes a folder when it is unpickled."""
 
-    def __init__(self, path):
-        self.path = path
-
     def __reduce__(self):
-        return os.mkdir, (str(self.path.with_name("ran")),)
+        return os.mkdir, ("ran",)
 
 
 MISSING = {"missing": lambda path: None}
 ANYWHERE = {"empty": _bytes(b""), "words": _bytes(b"only words"), "a picture": lambda path: DRAWING.save(path, "PNG")}
 PICTURE = MISSING | {
-    "empty": ANYWHERE["empty"],
-    "words": ANYWHERE["words"],
+    "empty": _bytes(b""),
+    "words": _bytes(b"only words"),
     "a folder": lambda path: path.mkdir(),
-    "middle missing": _changed_picture(lambda data: data[:300] + data[700:]),
+    "middle missing": _changed(SAMPLE, lambda data: data[:300] + data[700:]),
     # A forged size: 60 000 x 60 000 pixels would take 14 GB.
-    "huge": _changed_picture(lambda data: data[:16] + struct.pack(">II", 60_000, 60_000) + data[24:]),
+    "huge": _changed(SAMPLE, lambda data: data[:16] + struct.pack(">II", 60_000, 60_000) + data[24:]),
     "other size": lambda path: DRAWING.resize((400, 300)).save(path),
     "grey": lambda path: DRAWING.convert("L").save(path),
     "other colours": lambda path: Image.merge("RGB", DRAWING.split()[2::-1]).save(path),
@@ -106,8 +95,8 @@ MODEL = MISSING | {
     "truncated": _changed(utils.MODEL_PATH, lambda data: data[:5000]),
     "a list": lambda path: torch.save([1, 2], path),
     "a whole network": lambda path: torch.save(torch.nn.Linear(2, 2), path),
-    "pickled code": lambda path: path.write_bytes(pickle.dumps({"genres": _Code(path)})),
-    "code among the weights": lambda path: torch.save({"genres": _Code(path)}, path),
+    "pickled code": lambda path: path.write_bytes(pickle.dumps({"genres": _Code()})),
+    "code among the weights": lambda path: torch.save({"genres": _Code()}, path),
     "genres in another order": _changed_model(lambda stored: stored["genres"].reverse()),
     "a layer missing": _changed_model(lambda stored: stored["classifiers"]["cnn"].popitem()),
     "no numbers": _changed_model(lambda stored: stored["classifiers"]["cnn"]["norm.weight"].fill_(float("nan"))),
@@ -131,7 +120,8 @@ BAD_FILES = [(file, name, read, files[name]) for file, read, files in READERS fo
 
 
 @pytest.mark.parametrize(("file", "name", "read", "make"), BAD_FILES)
-def test_each_bad_file_is_refused_in_one_sentence_that_names_it(file, name, read, make, tmp_path):
+def test_each_bad_file_is_refused_in_one_sentence_that_names_it(file, name, read, make, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / file.format(name)
     make(path)
     with refused(re.escape(path.name)):
@@ -140,7 +130,7 @@ def test_each_bad_file_is_refused_in_one_sentence_that_names_it(file, name, read
 
 
 def test_good_files_of_the_same_making_are_taken(tmp_path):
-    _changed_picture(lambda data: data)(tmp_path / "good.png")
+    _changed(SAMPLE, lambda data: data)(tmp_path / "good.png")
     assert picture_to_matrix(tmp_path / "good.png").shape == (MEL_BINS, COLUMNS)
     _changed_model(lambda stored: stored["facts"].update(more="yes"))(tmp_path / "model.pt")
     assert utils.load_model(tmp_path / "model.pt").facts["more"] == "yes"

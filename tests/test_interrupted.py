@@ -79,15 +79,10 @@ def main(folder: Path, name: str) -> dict:
 def _started(folder: Path, name: str) -> subprocess.Popen:
     """Start a run that has imported everything, and waits for a line."""
     folder.mkdir(exist_ok=True)
-    command, pipe = [sys.executable, __file__, str(folder), name], subprocess.PIPE
-    process = subprocess.Popen(command, text=True, stdin=pipe, stdout=pipe)
+    command = [sys.executable, __file__, str(folder), name]
+    process = subprocess.Popen(command, bufsize=1, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdout.readline() == "stage ready\n"
     return process
-
-
-def _go(process: subprocess.Popen) -> None:
-    process.stdin.write("go\n")
-    process.stdin.flush()
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +90,7 @@ def both(tmp_path_factory) -> tuple[Path, list[dict]]:
     """Two runs in one folder at once: the folder, and what each of them gave."""
     folder = tmp_path_factory.mktemp("both")
     processes = [_started(folder, name) for name in ("first", "second")]
-    _go(processes[0])
+    processes[0].stdin.write("go\n")
     printed = [process.communicate("go\n", timeout=600)[0] for process in reversed(processes)]
     return folder, [json.loads(text.splitlines()[-1]) for text in printed]
 
@@ -107,8 +102,8 @@ def test_two_runs_at_once_do_not_harm_each_other(both):
     assert metrics == {"results": [], "first": RECORDS - 1, "second": RECORDS - 1}
     assert (folder / "results" / "experiments.csv").read_text().count("date,what") == 1
     rows = pd.read_csv(folder / "results" / "experiments.csv")
-    for name in ("first", "second"):
-        assert rows.loc[rows["what"] == name, "seed"].tolist() == list(range(RECORDS))
+    seeds = rows.groupby("what")["seed"].agg(list)
+    assert seeds["first"] == seeds["second"] == list(range(RECORDS))
     assert rows[["date", "what", "split", "settings", "minutes"]].notna().all(axis=None)
     assert not [path for path in folder.rglob(".*") if path.name != ".lock"], "temporary files are left"
 
@@ -117,7 +112,7 @@ def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(both, tmp_path):
     folder = tmp_path / "killed"
     for stage in STAGES:
         process = _started(folder, "first")
-        _go(process)
+        process.stdin.write("go\n")
         while process.stdout.readline() != f"stage {stage}\n":
             assert process.poll() is None
         time.sleep(random.uniform(0, 1))
@@ -133,7 +128,7 @@ def test_a_run_killed_in_each_stage_ends_as_if_it_had_not_been(both, tmp_path):
 
 @pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_a_failed_write_keeps_the_old_file_and_what_is_left_of_one_is_removed_when_it_is_old(tmp_path, stopped_by):
-    path, old, young = (tmp_path / name for name in ("names.csv", ".0123abcd-names.csv", ".89abcdef-names.csv"))
+    path, old, young = (tmp_path / f"{before}names.csv" for before in ("", ".0123abcd-", ".89abcdef-"))
     for file in (path, old, young):
         file.write_text("old")
     os.utime(old, (0, 0))
@@ -148,13 +143,10 @@ def test_a_failed_write_keeps_the_old_file_and_what_is_left_of_one_is_removed_wh
 def test_a_folder_that_cannot_be_written_is_named_in_one_sentence(tmp_path):
     (tmp_path / "place").touch()  # a folder below a file cannot be made, not even by root
     folder = tmp_path / "place" / "results"
-    words = rf"'{re.escape(str(folder))}.*' cannot be written \([\w ]+\): .*choose another folder\.$"
-    with refused(words), replacing(folder / "some.txt"):
-        pass
-    with refused(words), locked(folder):
-        pass
-    with refused(words):
-        kept(folder / "some.npz", dict)
+    ways = [lambda: kept(folder / "some.npz", dict, "key"), locked(folder).__enter__]
+    for way in [*ways, replacing(folder / "some.txt").__enter__]:
+        with refused(rf"'{re.escape(str(folder))}.*' cannot be written \([\w ]+\): .*choose another folder\.$"):
+            way()
 
 
 @pytest.mark.parametrize("damage", [b"PK\x03\x04 half", None], ids=["half", "bytes changed"])
@@ -162,16 +154,14 @@ def test_a_damaged_cache_or_checkpoint_is_made_again(damage, dataset):
     pictures = utils.read_pictures(dataset)
     cache, checkpoint = dataset.cache / "pictures.npz", dataset.cache / "run.pt"
     split = utils.Split("few", pictures.table.index[::2].to_numpy(), pictures.table.index[1::4].to_numpy())
-    recipe, network = replace(utils.CNN_RECIPE, epochs=1), utils.GenreNetwork(widths=(8, 8))
-    utils.train_network(network, pictures, split, recipe, 0, checkpoint)
+    run = (pictures, split, replace(utils.CNN_RECIPE, epochs=1), 0, checkpoint)
+    utils.train_network(utils.GenreNetwork(widths=(8, 8)), *run)
     for path in (cache, checkpoint):
-        data = bytearray(path.read_bytes())
+        data = path.read_bytes()
         middle = len(data) // 2
-        data[middle : middle + 9] = b"\xff\x00\xaa" * 3
-        path.write_bytes(bytes(data) if damage is None else damage)
+        path.write_bytes(damage or data[:middle] + b"\xff\x00\xaa" * 3 + data[middle + 9 :])
     assert (utils.read_pictures(dataset).matrices == pictures.matrices).all()
-    again = utils.GenreNetwork(widths=(8, 8))
-    assert len(utils.train_network(again, pictures, split, recipe, 0, checkpoint)) == 1
+    assert len(utils.train_network(utils.GenreNetwork(widths=(8, 8)), *run)) == 1
     assert utils.load_weights(checkpoint)["curve"]
 
 

@@ -21,7 +21,7 @@ from sound_files import tune
 from test_songs import MATCH, PRINTS, SAMPLE, answered
 
 from genres import library, song_page
-from genres.common import GENRES
+from genres.common import GENRES, printable
 from genres.song_files import Song, find_songs
 from genres.songs import Answer, song_row
 
@@ -50,11 +50,13 @@ def models(tmp_path) -> library.Models:
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Ten short songs, three that are none, and a picture."""
+    """Ten short songs, one with a name that is not UTF-8 where a system allows it; three that are none; a picture."""
     songs = tmp_path / "songs"
     songs.mkdir()
     for number in range(10):
         soundfile.write(songs / f"{number} Ёлка 祭り (rock).wav", tune(3 + number / 10), 22_050)
+    if sys.platform == "linux":
+        (songs / "1 Ёлка 祭り (rock).wav").rename(songs / b"1 Caf\xe9 (rock).wav".decode("utf-8", "surrogateescape"))
     (songs / "bad (pop).mp3").write_bytes(b"no sound at all")
     (songs / "empty.mp3").touch()
     (songs / "broken.png").write_bytes(b"\x89PNG\r\n")
@@ -79,6 +81,7 @@ def test_every_song_has_a_row_and_a_bad_one_says_why(folder, models):
     assert path.read_bytes().startswith(b"\xef\xbb\xbffile,title,artist,label,answer,"), "Excel needs the mark"
     printed = library.summary(shown)
     assert "14 songs: rock 11, no answer 3" in printed
+    assert "1 Caf\ufffd" in printed or sys.platform != "linux"
     assert "10 of 10 songs right" in printed and "0 of 1 songs right" in printed, "sound and pictures apart"
 
 
@@ -87,7 +90,7 @@ def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder, 
     library.classify_library(listed[:6], path, models)
     path.write_bytes(path.read_bytes()[:-20])  # killed in the middle of a line
     library.classify_library(listed, path, models)
-    assert sorted(pd.read_csv(path)["file"]) == sorted(str(song.path) for song in listed)
+    assert sorted(pd.read_csv(path)["file"]) == sorted(printable(str(song.path)) for song in listed)
     before = path.read_bytes()
     ASKED.clear()
     assert len(library.classify_library(listed[:2], path, models)) == 2
@@ -145,19 +148,6 @@ def test_a_run_that_waits_for_another_says_so(folder, models, capsys):
     assert "Waiting for another run" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="names that are no UTF-8 are Linux's")
-def test_a_name_that_is_no_utf_8_has_a_row_and_the_others_are_answered(folder, models, capsys):
-    (folder / "1 Ёлка 祭り (rock).wav").rename(folder / b"Caf\xe9 (rock).wav".decode("utf-8", "surrogateescape"))
-    path = folder / "results" / "songs.csv"
-    rows = library.classify_library(find_songs(folder), path, models, shown=3)
-    assert len(rows) == 14
-    assert "Caf\ufffd" in rows["title"].tolist()
-    assert "Caf\ufffd" in library.summary(rows)
-    ASKED.clear()
-    library.classify_library(find_songs(folder), path, models, shown=3)
-    assert not ASKED
-
-
 def test_a_tag_tears_neither_the_table_nor_the_terminal(tmp_path):
     torn = answered("x").song
     strange = [
@@ -207,8 +197,10 @@ def test_the_page_shows_titles_as_they_are_sure_answers_first_and_what_to_expect
     page = path.with_name("songs.html").read_text(encoding="utf-8")
     assert "<script" not in page and "<b>" not in page
     assert "&lt;b&gt; - &lt;script&gt;alert(&#x27;1&#x27;)&lt;/script&gt; $1 &amp; $2 &quot;🎵&quot; 祭り" in page
+    assert page.count("of these right") == 2, "no score is cut"
     assert page.index("10 of 10 songs right") < page.index("<table") < page.index("no answer:")
     assert "weak: 3 of 6" in page and "1 of 2" not in page
+    assert "1 Caf\ufffd" in page or sys.platform != "linux"
     assert page.count('<section class="panel">') == len(list(path.parent.glob("panels/*"))) == 5
     assert not re.search(r"(src|href)=\"(?!#|data:)", page), "one file: nothing is fetched"
     monkeypatch.setattr(song_page, "EXPECTED_PATH", folder / "missing.csv")
@@ -220,7 +212,7 @@ def test_a_panel_shows_the_course_the_views_and_an_excerpt(tmp_path):
     soundfile.write(tmp_path / "a.wav", tune(45), 22_050)
     result = answered(confidence=0.3, label="rock")
     result = replace(result, song=replace(result.song, path=tmp_path / "a.wav"), matrices=None)
-    panel = song_page.song_panel(result, SimpleNamespace(familiarity=None), PRINTS, np.eye(10)[0])
+    panel = song_page.song_panel(result, SimpleNamespace(neighbours=None), PRINTS, np.eye(10)[0])
     assert panel.count("<polyline") == 4
     assert "your own CNN</td><td>blues 100%" in panel
     assert "Unsure. rock 30%" in panel and "The label is rock." in panel
@@ -236,9 +228,9 @@ from genres.song_files import Song
 library.THREADS_BELOW = 0
 library._loaded = lambda models: None
 library._rows = lambda job, models: os._exit(1)
-songs = [Song(pathlib.Path(f"{n}.mp3"), "x") for n in range(4)]
+asked = [(Song(pathlib.Path(f"{n}.mp3"), "x"), n, None) for n in range(4)]
 try:
-    list(library._answers(songs, "abcd", range(4), 1, []))
+    list(library._answers(asked, 1))
 except library.InputError as error:
     print(error)
 """

@@ -102,20 +102,10 @@ def test_what_is_wrong_with_the_names_is_said_before_a_notebook_runs(executed, s
     assert (tmp_path / "out" / "rock.m3u8").read_text() == "mine"
 
 
-@pytest.fixture
-def asked(monkeypatch) -> list:
-    """The songs and the table of each call of the library; nothing is classified."""
-    calls = []
-
-    def classify(songs, path, models, shown):
-        calls.append((songs, path, models))
-        return library.read_rows(path)
-
+def test_songs_of_two_folders_have_tables_of_their_own_and_a_page_that_is_named(tmp_path, capsys, monkeypatch):
+    asked = []
+    classify = lambda *given: asked.append(given) or library.read_rows(given[1])  # noqa: E731
     monkeypatch.setattr(library, "classify_library", classify)
-    return calls
-
-
-def test_songs_of_two_folders_have_tables_of_their_own_and_a_page_that_is_named(asked, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for folder in ("1999", "2024"):
         (tmp_path / folder).mkdir()
