@@ -93,7 +93,7 @@ def test_a_committed_notebook_can_be_read_by_a_student(path):
     for text in texts:
         assert len(text.split()) <= 250 or text.startswith("## Exercises"), text
     for before, cell in pairwise(notebook.cells):
-        settings = before in hidden or "parameters" in before.metadata.get("tags", [])
+        settings = cell in hidden or "parameters" in before.metadata.get("tags", [])
         assert cell.cell_type != "code" or before.cell_type == "markdown" or settings, f"no text before {cell.source}"
     plain = re.sub(r"\S*\b10\.\d{4}/\S+|\b\d{4}\.\d{4,5}\b", "", "\n".join(texts))  # without DOIs and arXiv's numbers
     numbers = set(re.findall(r"\d+(?:\.\d+)?\s?%|(?<![\w.])\d*\.\d+\b", plain))
