@@ -61,7 +61,7 @@ av.logging.set_level(av.logging.PANIC)  # what is wrong with a file is said by t
 class Sound:
     """The sound of a file.
 
-    samples: float32 (n,), mono, 22 050 Hz. remark: what of the file could not be heard, or "". title, artist: its tags.
+    samples: float32 (n,), mono, 22 050 Hz. remark: what of the file is left out, or "". title, artist: its tags.
     """
 
     samples: np.ndarray
@@ -311,7 +311,7 @@ def _decode_stream(stream: av.AudioStream, file: BinaryIO, decoded: _Decoded) ->
     elif container.size < wav_bytes < ENDLESS_WAV:  # cut off: FFmpeg goes by what is left
         decoded.claimed = decoded.seconds * wav_bytes / container.size
     elif not wav_bytes and codec.name.startswith("pcm_") and decoded.seconds < 2 * decoded.claimed:
-        del decoded.samples[4 * math.ceil(decoded.claimed * SAMPLE_RATE) :]  # a picture behind them, heard as samples
+        del decoded.samples[4 * math.ceil(decoded.claimed * SAMPLE_RATE) :]  # a picture behind them, read as samples
 
 
 class _Packet(NamedTuple):

@@ -580,9 +580,9 @@ def plot_importance(losses: dict[str, pd.DataFrame], title: str) -> Figure:
 def plot_tags(tags: dict[str, np.ndarray], names: Sequence[str], title: str) -> Figure:
     """Draw the six strongest tags of each named clip; tags are probabilities, float (len(names),)."""
     figure, panels = _panels(title, len(tags), min(5, len(tags)), 12.5, 2.3, sharex=True)
-    for axes, (clip, heard) in zip(panels, tags.items(), strict=True):
-        strongest = np.argsort(-heard)[:6]
-        axes.barh([names[k] for k in strongest], heard[strongest], color=COLOURS[0])
+    for axes, (clip, shares) in zip(panels, tags.items(), strict=True):
+        strongest = np.argsort(-shares)[:6]
+        axes.barh([names[k] for k in strongest], shares[strongest], color=COLOURS[0])
         axes.invert_yaxis()
         axes.tick_params(axis="y", labelsize="small")
         axes.set_title(clip, parse_math=False)
