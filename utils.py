@@ -412,7 +412,8 @@ def train_network(
     loss_function = nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     average = copy.deepcopy(network)
     states = {"network": network, "average": average, "optimiser": optimiser, "schedule": schedule}
-    inputs = [type(network), repr(network), recipe, seed, pictures.matrices[rows], pictures.labels[rows]]
+    trained = [name for name, weight in network.named_parameters() if weight.requires_grad]
+    inputs = [type(network), repr(network), trained, recipe, seed, pictures.matrices[rows], pictures.labels[rows]]
     key = digest(train_network, *inputs)
     curve = resume(checkpoint, key, states, device)
     epochs = range(len(curve), recipe.epochs)

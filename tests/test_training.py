@@ -134,7 +134,7 @@ def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, mo
     assert trains(), "a constant that the network's code reads"
 
 
-@pytest.mark.parametrize("edited", [WIDER, DOUBTFUL, utils.untrained_convolutions])
+@pytest.mark.parametrize("edited", [WIDER, DOUBTFUL, functools.partial(utils.untrained_convolutions, widths=(8, 8))])
 def test_a_checkpoint_of_an_edited_network_is_none(pictures, tmp_path, edited):
     split, checkpoint = utils.random_split(pictures, 0), tmp_path / "run.pt"
     utils.train_network(_network(), pictures, split, QUICK, 1, checkpoint)
