@@ -757,6 +757,7 @@ def load_model(path: str | Path = MODEL_PATH) -> GenreModel:
         answers = [model.answer(blank)]
         answers += [model.answer(blank, np.zeros((1, len(model.ear.mean)), np.float32))] if model.ear else []
         numbers = [(answer.probabilities, answer.unsure_below) for answer in answers]
+        numbers += [(logits, 0.0) for answer in answers for logits in answer.views.values()]
         numbers += [(model.web.probabilities(blank), model.web.unsure_below)] if model.web else []
         for probabilities, unsure_below in numbers:
             if probabilities.shape != (1, len(GENRES)) or not np.isfinite([*probabilities[0], unsure_below]).all():

@@ -98,10 +98,10 @@ MODEL = MISSING | {
     "pickled code": lambda path: path.write_bytes(pickle.dumps({"genres": _Code()})),
     "code among the weights": lambda path: torch.save({"genres": _Code()}, path),
     "genres in another order": _changed_model(lambda stored: stored["genres"].reverse()),
-    "a layer missing": _changed_model(lambda stored: stored["classifiers"]["cnn"].popitem()),
-    "no numbers": _changed_model(lambda stored: stored["classifiers"]["cnn"]["norm.weight"].fill_(float("nan"))),
-    "short texture": _changed_model(lambda stored: stored["classifiers"]["texture"].update(mean=torch.zeros(9))),
-    "threshold in words": _changed_model(lambda stored: stored["ensembles"]["picture"].update(unsure_below="warm")),
+    "a layer missing": _changed_model(lambda stored: stored["cnn"].popitem()),
+    "no numbers": _changed_model(lambda stored: stored["cnn"]["norm.weight"].fill_(float("nan"))),
+    "short texture": _changed_model(lambda stored: stored["texture"].update(mean=torch.zeros(9))),
+    "threshold in words": _changed_model(lambda stored: stored["picture"].update(unsure_below="warm")),
     "no facts": _changed_model(lambda stored: stored.pop("facts")),
 }
 READERS = [
