@@ -216,7 +216,7 @@ def test_make_repairs_an_environment_that_is_broken_and_keeps_one_that_is_not(fo
         (tmp_path / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n{ends}\n')
         (tmp_path / name).chmod(0o755)
     (tmp_path / "requirements.txt").touch()
-    words = ["make", "--no-print-directory", "-f", ROOT / "Makefile", "data", f"PY={tmp_path}/inside", f"PYTHON={tmp_path}/outside"]
+    words = ["make", "-f", ROOT / "Makefile", "data", f"PY={tmp_path}/inside", f"PYTHON={tmp_path}/outside"]
     subprocess.run([*words, "READY=ready"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert asked in log.read_text()
     assert ("venv --clear" in log.read_text()) == (found == "1")
