@@ -153,10 +153,13 @@ def _search_clips(mel: np.ndarray, prints: Fingerprints) -> tuple[np.ndarray, np
     """Return for each clip the frame at which its middle 16 s fit best, int (n,), and how well, float (n,)."""
     # A matrix is relative to the loudest value of its own 30 s; here those around each frame stand for it.
     loudest = maximum_filter1d(mel.max(axis=0), CLIP_FRAMES, mode="nearest")
-    below = 10 * np.log10(np.maximum(mel, 1e-30) / np.maximum(loudest, 1e-30))
-    levels = np.maximum(255 + below / DB_PER_LEVEL, 0)
+    loudest = np.maximum(loudest, 1e-30)
     columns = frame_of_column(CLIP_FRAMES)[SEARCH_COLUMNS]
-    song = _search_rows(fingerprint_codes(levels[None], round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))[0]
+    bands = []
+    for rows in np.split(mel, CODE_BANDS):  # a few at a time: a song of hours has copies of its bands only
+        below = 10 * np.log10(np.maximum(rows, 1e-30) / loudest)
+        bands.append(np.maximum(255 + below / DB_PER_LEVEL, 0).mean(axis=0, dtype=np.float32))
+    song = _search_rows(fingerprint_codes(np.stack(bands)[None], round(CODE_COLUMNS * CLIP_FRAMES / COLUMNS)))[0]
     clips = _search_rows(prints.codes)[:, SEARCH_COLUMNS].reshape(len(prints.codes), -1)
     clips /= np.linalg.norm(clips, axis=1, keepdims=True) + 1
     scores, starts = np.full(len(clips), -1, np.float32), np.zeros(len(clips), int)

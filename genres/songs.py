@@ -184,11 +184,11 @@ def classify_song(song: Song | str | Path, model: Model, prints: Fingerprints | 
     mel = mel_power(sound.samples)
     starts, matrices = song_windows(mel)
     features = window_features(listen(sound.samples), starts, CLIP_SECONDS) if model.ear else None
+    seconds = len(sound.samples) / SAMPLE_RATE
+    del sound  # the samples of hours need not be held while the song is searched
     match = next(iter(find_clips(mel, prints)), None) or prints.by_title(song.title, song.artist)
-    return SongResult(
-        song, "sound", starts, model.answer(matrices, features), matrices, features, mel_to_matrix(mel),
-        len(sound.samples) / SAMPLE_RATE, match,
-    )  # fmt: skip
+    answer = model.answer(matrices, features)
+    return SongResult(song, "sound", starts, answer, matrices, features, mel_to_matrix(mel), seconds, match)
 
 
 def is_picture(song: Song) -> bool:

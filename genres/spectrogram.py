@@ -161,8 +161,9 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
         begin, end = first * HOP_SAMPLES - half, (stop - 1) * HOP_SAMPLES + half
         return np.pad(samples[max(begin, 0) : end], (max(-begin, 0), max(end - len(samples), 0)), mode="reflect")
 
-    pieces = [
-        librosa.feature.melspectrogram(
+    mel = np.empty((MEL_BINS, frames), np.float32)
+    for first, stop in itertools.pairwise([0, *range(4096, frames - 1, 4096), frames]):  # none of a single frame
+        mel[:, first:stop] = librosa.feature.melspectrogram(
             y=piece(first, stop),
             sr=SAMPLE_RATE,
             n_fft=FFT_SAMPLES,
@@ -170,17 +171,17 @@ def mel_power(samples: np.ndarray) -> np.ndarray:
             n_mels=MEL_BINS,
             center=False,
         )
-        for first, stop in itertools.pairwise([0, *range(4096, frames - 1, 4096), frames])  # none of a single frame
-    ]
-    return np.concatenate(pieces, axis=1)
+    return mel
 
 
 def mel_to_matrix(mel: np.ndarray) -> np.ndarray:
     """Turn mel power, float (128, frames), into the matrix of uint8 (128, 334) that its drawing would show."""
-    levels = librosa.amplitude_to_db(mel, ref=np.max, top_db=TOP_DB)
+    ends = np.full((len(mel), 1), mel.min(), mel.dtype)  # frames that are not shown, too, set the range of levels
+    ends[0] = mel.max()
+    shown = np.hstack([mel[:, frame_of_column(mel.shape[1])], ends])
+    levels = librosa.amplitude_to_db(shown, ref=np.max, top_db=TOP_DB)
     levels = levels - levels.min()
-    scaled = np.floor(levels / max(levels.max(), 1e-6) * 256).clip(0, 255).astype(np.uint8)
-    return scaled[:, frame_of_column(mel.shape[1])]
+    return np.floor(levels / max(levels.max(), 1e-6) * 256).clip(0, 255).astype(np.uint8)[:, :-1]
 
 
 def song_windows(mel: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
