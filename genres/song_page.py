@@ -215,5 +215,5 @@ def _expectation(answers: Collection[str]) -> str:
     for row in table[table["genre"].isin(answers)].itertuples():
         weak = "weak: " if row.right <= 0.5 * row.total else ""
         rows.append((_text(row.genre), f"{weak}{row.right} of {row.total}"))
-    shares = _table(["answer", "right, of real songs that were answered so"], rows)
+    shares = _table(["genre", "recognised, of the real songs of this genre"], rows)
     return f"<h2>What to expect</h2>\n{shares}" if rows else ""
