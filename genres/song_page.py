@@ -19,7 +19,7 @@ from genres.runs import VIEWS
 from genres.songs import Model, SongResult, guesses, nearest_clips, song_row
 from genres.spectrogram import CLIP_SECONDS
 
-EXPECTED_PATH = ROOT / "data" / "gtzan" / "real_songs.csv"  # columns genre, right, total: answers to real songs
+EXPECTED_PATH = ROOT / "data" / "gtzan" / "real_songs.csv"  # columns genre, right, total: real songs by genre
 EXCERPT_SECONDS = 10
 MOST_LETTERS = 120  # of a title or a note
 MOST_ROWS = 2000  # of the page's table; a browser is slow with more
@@ -206,7 +206,7 @@ def _answer_table(table: pd.DataFrame, panels: Collection[str]) -> str:
 
 
 def _expectation(answers: Collection[str]) -> str:
-    """A table of how many answers of each genre were right on real songs; "" where that was not measured."""
+    """A table of how many real songs of each genre were recognised; "" where that was not measured."""
     try:
         table = pd.read_csv(EXPECTED_PATH, usecols=["genre", "right", "total"])
     except (OSError, ValueError):
