@@ -38,7 +38,11 @@ SHOWN_SONGS = 100  # so many have a panel on the page
 # GTZAN too, one network of each kind, for half as long; on the demo songs and in a test they are shorter still.
 SETTINGS: dict[str, dict[str, dict]] = {
     "report": {"03": {"full_report": True}, "05": {"full_report": True}, "06": {"full_report": True}},
-    "set": {"03": {"epochs": 30, "lesson_epochs": 15}, "05": {"epochs": 30}, "06": {"epochs": 30}},
+    "set": {
+        "03": {"epochs": 30, "reference_epochs": 10, "lesson_epochs": 12, "control_epochs": 5},
+        "05": {"epochs": 30},
+        "06": {"epochs": 30},
+    },
     "demo": {
         "00": {"excerpt_seconds": 5},
         "03": {"epochs": 10, "reference_epochs": 6, "lesson_clips": 120, "lesson_epochs": 10, "control_epochs": 4},
