@@ -362,8 +362,14 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answ
     folder: holds songs.csv (columns song, genre, label_strength, seconds, windows_in_song), windows.npz (by song, uint8
     (k, 128, 334): at most twelve of its windows, evenly spaced) and ear_pools.npz (by song: pools of the patches of the
     middle 90 s, float (patches, 1506)). Returns the table, and the answer for each of its songs.
+
+    Raises InputError for a song that the training set has by its title (column artist_title).
     """
     table = pd.read_csv(folder / "songs.csv", dtype={"song": str}, keep_default_na=False)
+    for song in table.to_dict("records"):  # their sound is not here, so titles have to do
+        artist, title = split_title(song.get("artist_title", ""))
+        if match := read_fingerprints().by_title(title, artist):
+            raise InputError(f"'{song['song']}' is in the training set ({match}): take it out of songs.csv.")
     answers = []
     with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as ears:
         for song in tqdm(table.to_dict("records"), desc="measuring", unit="song"):

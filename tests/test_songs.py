@@ -153,6 +153,13 @@ def test_the_nearest_training_clip_of_a_training_clip_is_itself_with_the_genre_o
     assert songs.nearest_clips(answered(ear_features=features), SimpleNamespace(neighbours=None), PRINTS).empty
 
 
+def test_a_song_of_the_training_set_is_not_measured_as_a_real_song(tmp_path):
+    rows = "song,genre,artist_title,seconds\nx1,disco,,30\nx2,disco,Blondie - Heart Of Glass,30\n"
+    (tmp_path / "songs.csv").write_text(rows)
+    with refused("x2", "Heart Of Glass", "take it out"):
+        songs.read_real_songs(tmp_path, None)
+
+
 def test_the_search_says_what_was_looked_for():
     web = answered(match=Match("pop00001.png", "Blondie", "B"), **WEB)
     table = songs.match_table([answered(), web], replace(PRINTS, tracks=pd.DataFrame()))
