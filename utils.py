@@ -52,6 +52,7 @@ from genres.training import (
     resume,
     save_checkpoint,
     update_average,
+    update_statistics,
 )
 
 MODEL_PATH = ROOT / "data" / "gtzan" / "model.pt"  # the model that is shipped, for own songs
@@ -59,7 +60,7 @@ WEIGHTS = {"cnn": 0.3, "texture": 0.7}  # of the views of a picture; chosen by a
 ANSWER_ACCURACY = 0.8  # what sure answers shall reach; what is less sure is called unsure
 MODEL_VERSION = 2  # of the parts of model.pt
 FOLDS = 3  # of artists
-TRAIN_SAMPLE = 200  # training pictures, about, whose accuracy the learning curve shows
+TRAIN_SAMPLE = 200  # training pictures, about, that are looked at whole: their accuracy is in the learning curve
 
 
 # ---------------------------------------------------------------------------------------------------------
@@ -373,7 +374,8 @@ def train_network(
 
     The curve has one row per epoch: epoch, loss (cross-entropy as met while training), and, every evaluate_every epochs
     and at the end, train and validation, the accuracies on whole unchanged pictures; a split that holds nothing out has
-    neither. The network ends with its averaged weights of the last epoch: no epoch is picked.
+    neither. The network ends with its averaged weights of the last epoch: no epoch is picked. Batch normalisation then
+    has the statistics of whole pictures.
 
     Each epoch is seeded by itself, so that a run that was stopped goes on from `checkpoint` at the last finished epoch
     exactly as if it had never stopped. A checkpoint of another network, other data or other settings is not used.
@@ -426,6 +428,7 @@ def train_network(
             "loss": train_epoch(network, loader, loss_function, optimiser, schedule, recipe, move),
         }
         if (epoch + 1) % recipe.evaluate_every == 0 or epoch + 1 == recipe.epochs:
+            update_statistics(average, pictures.matrices[rows[:: max(1, len(rows) // TRAIN_SAMPLE)]])
             row |= _whole_accuracies(average, pictures, split)
         curve.append(row)
         save_checkpoint(checkpoint, key, states, curve)
@@ -606,8 +609,8 @@ def untrained_convolutions(**settings: object) -> GenreNetwork:
 
 CONTROLS = {  # by view: what is trained beside the network, to see what each part brings
     "cnn_untrained": untrained_convolutions,
-    "cnn_1": functools.partial(GenreNetwork, widths=(32,)),
-    "cnn_2": functools.partial(GenreNetwork, widths=(32, 64)),
+    "cnn_1": functools.partial(GenreNetwork, widths=(64,)),
+    "cnn_2": functools.partial(GenreNetwork, widths=(64, 96)),
     "cnn_one_zone": functools.partial(GenreNetwork, zones=1),
     "cnn_plain": functools.partial(GenreNetwork, differences=False),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -50,6 +51,7 @@ REFERENCE_FIRST = Recipe(
     weight_decay=0.0,
     label_smoothing=0.0,
     crop_columns=0,
+    pitch_bins=0,
     mixup=0.0,
     averaging=0.0,
 )
@@ -85,7 +87,7 @@ def augment(levels: Tensor, labels: Tensor, recipe: Recipe) -> tuple[Tensor, Ten
     return levels[:, 0], labels
 
 
-def mask_bands(maps: Tensor, masks: int = 2, bins: int = 8, columns: int = 8) -> Tensor:
+def mask_bands(maps: Tensor, masks: int = 2, bins: int = 16, columns: int = 16) -> Tensor:
     """Set random bands to zero in maps, (n, c, height, width): of at most so many bins, and of so many columns.
 
     Source: Park et al., "SpecAugment: a simple data augmentation method for automatic speech recognition", 2019.
@@ -98,18 +100,34 @@ def mask_bands(maps: Tensor, masks: int = 2, bins: int = 8, columns: int = 8) ->
             start = torch.rand(n, 1, 1, 1, device=maps.device) * (size - length)
             position = torch.arange(size, device=maps.device).view(shape)
             keep = keep * ((position < start) | (position >= start + length))
-    return maps * keep
+    return maps * keep.to(maps.dtype)
 
 
 @torch.no_grad()
 def update_average(average: nn.Module, network: nn.Module, step: int, averaging: float) -> None:
     """Move the weights of `average` towards those of the network, by 1 - averaging; in the first steps by more."""
     share = max(1 - averaging, 9 / (10 + step))
-    for mean, current in zip(average.state_dict().values(), network.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(current, share)
-        else:
-            mean.copy_(current)
+    for mean, current in zip(average.parameters(), network.parameters(), strict=True):
+        mean.lerp_(current, share)
+
+
+@torch.no_grad()
+def update_statistics(network: nn.Module, matrices: np.ndarray, batch_size: int = 32) -> None:
+    """Set means and variances of batch normalisation to those of whole pictures, matrices uint8 (n, 128, 334).
+
+    While training they were those of crops, mixed and masked, and of weights from before the averaging. Source:
+    Izmailov et al., "Averaging weights leads to wider optima and better generalization", 2018.
+    """
+    device = next(network.parameters()).device
+    norms = [layer for layer in network.eval().modules() if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # all batches count alike
+        norm.train()
+    order = np.random.default_rng(0).permutation(len(matrices))  # each batch with many genres
+    for rows in np.array_split(order, -(-len(order) // batch_size)) if norms else []:
+        with autocast(device):
+            network(torch.from_numpy(matrices[rows]).to(device).float())
 
 
 def save_checkpoint(path: Path | None, key: str, states: dict, curve: list[dict]) -> None:

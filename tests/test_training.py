@@ -61,12 +61,23 @@ def test_mixup_gives_each_picture_shares_of_genres_and_without_it_labels_stay_as
 
 def test_the_fixed_convolution_compares_the_neighbours_it_says():
     levels = torch.rand(1, 128, 60) * 255
-    channels = _network().input_channels(levels)
-    row, column = 20, 11
-    for number, ((bins, columns), (up, right)) in enumerate(itertools.product(networks.DISTANCES, networks.DIRECTIONS)):
-        cell = levels[0, 2 * row, 2 * column]
-        expected = torch.tanh((levels[0, 2 * row + up * bins, 2 * column + right * columns] - cell) / networks.SOFTNESS)
-        assert channels[0, 2 + number, row, column] == pytest.approx(float(expected), abs=1e-3), number
+    channels = _network().input_channels(levels)[0]
+    pairs = itertools.product(networks.DISTANCES, networks.DIRECTIONS)
+    neighbours = dict.fromkeys((up * bins, right * columns) for (bins, columns), (up, right) in pairs)
+    row, column = 40, 22
+    for channel, (up, right) in zip(channels[2:], neighbours, strict=True):
+        difference = levels[0, row + up, column + right] - levels[0, row, column]
+        expected = (difference / networks.CLEAR_DIFFERENCE).clamp(-1, 1)
+        assert channel[row, column] == pytest.approx(float(expected), abs=1e-3)
+
+
+def test_a_trained_network_normalises_by_whole_pictures_unmasked(pictures):
+    network, split = _network(), utils.random_split(pictures, 0)
+    utils.train_network(network, pictures, split, QUICK, seed=0)
+    seen, rows = [], split.train
+    network.norm.register_forward_hook(lambda norm, inputs, output: seen.append(inputs[0]))
+    utils.predict(network, pictures.matrices[rows], batch_size=len(rows))
+    assert torch.allclose(network.norm.running_mean, seen[0].mean(0), rtol=0.1, atol=0.02)
 
 
 def test_training_learns_and_the_same_seed_gives_the_same_curve(pictures):
@@ -130,7 +141,7 @@ def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, mo
                {"split": other}]  # fmt: skip
     for change in changes:
         assert trains(**change), change
-    monkeypatch.setattr(networks, "SOFTNESS", 3.0)
+    monkeypatch.setattr(networks, "CLEAR_DIFFERENCE", 3.0)
     assert trains(), "a constant that the network's code reads"
 
 
