@@ -128,6 +128,7 @@ def counted(number: float, noun: str) -> str:
 
 def _in_per_cent(axis: Axis) -> None:
     """Write the ticks of an axis of shares in per cent."""
+    axis.set_major_locator(plt.MaxNLocator(6))
     axis.set_major_formatter(lambda share, _: percent(share))
 
 
