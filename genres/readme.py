@@ -60,10 +60,7 @@ def readme_sentences(measured: dict) -> dict[str, str]:
         "own songs": lambda: _own_songs_sentence(measured["own_songs"]),
         "network": lambda: _network_sentence(measured["training"]),
         "what the controls say": lambda: _controls_sentence(share),
-        "confusion": lambda: (
-            f"This is the view that answers for pictures: {VIEWS[view]}. Look at blues: what are its tracks taken for? "
-            "The discussion says why."
-        ),
+        "confusion": lambda: f"This is the {VIEWS[view]}, which answers for pictures. What is blues taken for?",
         "features and CNN": lambda: _features_sentence(measured["results"]),
         "texture and CNN": lambda: "\n".join(
             f"- {what}: CNN {share['cnn', protocol]:.1f} %, texture {share['texture', protocol]:.1f} %, both "
