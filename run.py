@@ -35,7 +35,7 @@ except ModuleNotFoundError as error:
 SHOWN_SONGS = 100  # so many have a panel on the page
 
 # Parameters of the notebooks by kind of run. The report trains all seeds and folds; a run on a set of one's own, on
-# GTZAN too, one network of each kind, for half as long; on the demo songs and in a test they are shorter still.
+# GTZAN too, one network of each kind, with fewer epochs; on the demo songs and in a test they are fewer still.
 SETTINGS: dict[str, dict[str, dict]] = {
     "report": {"03": {"full_report": True}, "05": {"full_report": True}, "06": {"full_report": True}},
     "set": {

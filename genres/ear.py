@@ -1,4 +1,4 @@
-"""The ear: a pretrained tagger of sound (musicnn), and a small head on it that tells genres.
+"""The pretrained network of sound (musicnn, a music tagger), and a small head on it that tells genres.
 
 MSD_musicnn (Pons and Serra, "musicnn: pre-trained convolutional neural networks for music audio tagging", 2019)
 learned the tags that listeners of last.fm gave to about 200,000 songs of the Million Song Dataset, never a label of
@@ -135,7 +135,7 @@ def read_network(path: Path = WEIGHTS_PATH) -> EarNetwork:
 
 @dataclass(frozen=True)
 class Patches:
-    """What the tagger computes of the patches of a sound, 3 s each.
+    """What the pretrained network computes of the patches of a sound, 3 s each.
 
     starts: second at which each patch begins, float (n,). tags: probabilities, float32 (n, 50), in the order of TAGS.
     pools: float32 (n, 1506), the mean over time of 753 channels, then their maximum. n is at least 1.
@@ -336,7 +336,7 @@ def leave_one_out(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The training clips as the tagger hears them: which of them a song is most like, and whether it is like any.
+    """The training clips by their features: which of them a song is most like, and whether it is like any.
 
     images, genres: of the clips, lists of str. mean, scale (d,) standardise features, whitening (d, 30) brings them to
     principal components of equal spread, points (n, 30) are the clips there, limit () is the distance to the third

@@ -19,6 +19,11 @@ CONFIDENCE_BINS = 10  # of a reliability diagram, each with equally many predict
 DRAWS = 2_000  # of every resampling
 
 
+def percent(share: float, digits: int = 0) -> str:
+    """Return a share in per cent: "59 %", or with one digit "58.6 %"."""
+    return f"{100 * share:.{digits}f} %"
+
+
 def accuracy(scores: np.ndarray, labels: np.ndarray) -> float:
     """Compute the share of rows whose largest entry is at the label; NaN for no rows."""
     return float((scores.argmax(axis=1) == labels).mean()) if len(labels) else float("nan")

@@ -37,7 +37,7 @@ class Feature(NamedTuple):
 
 NAMED_FEATURES = {
     "mfcc": Feature(20, "dB", "yes, above the floor", "timbre: the broad shape of the spectrum"),
-    "chroma": Feature(12, "of the strongest", "440 Hz to 5 kHz", "which of the twelve notes sound"),
+    "chroma": Feature(12, "share of the strongest note", "440 Hz to 5 kHz", "which of the twelve notes sound"),
     "zero_crossing_rate": Feature(1, "per sample", "no", "how often the wave changes sign: noise and hiss"),
     "centroid": Feature(1, "Hz", "yes", "brightness: the centre of mass of the spectrum"),
     "contrast": Feature(7, "dB", "up to 40 dB", "peaks over valleys in each octave: notes against noise"),

@@ -21,6 +21,7 @@ import seaborn as sns
 import soundfile
 from IPython import display
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font
 from pandas.io.formats.style import Styler
@@ -28,7 +29,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 
 from genres.common import GENRES, SAMPLE_RATE, digest, relative_path, replacing
-from genres.metrics import reliability_table, wilson_interval
+from genres.metrics import percent, reliability_table, wilson_interval
 from genres.named_features import NAMED_FEATURES
 from genres.runs import PRETRAINED, PROTOCOLS, VIEWS
 from genres.songs import KINDS, SongResult, answer_rows
@@ -123,6 +124,12 @@ def counted(number: float, noun: str) -> str:
     """Return a whole number with its noun in singular or plural: "1 track", "0 tracks", "-2 points"."""
     whole = int(np.rint(number))
     return f"{whole:,} {noun}{'s' * (abs(whole) != 1)}"
+
+
+def _in_per_cent(axis: Axis) -> None:
+    """Write the ticks of an axis of shares in per cent."""
+    axis.set_major_locator(plt.MaxNLocator(6))
+    axis.set_major_formatter(lambda share, _: percent(share))
 
 
 def audio_player(samples: np.ndarray, folder: Path, name: str, seconds: float = 10.0) -> display.Audio:
@@ -220,6 +227,7 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
         axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
         axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
+        _in_per_cent(axes.yaxis)
     losses[0].set_ylabel("cross-entropy while training")
     panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -275,6 +283,7 @@ def plot_controls(rows: pd.DataFrame, title: str) -> Figure:
     sns.stripplot(rows, y="view", x="accuracy", order=order, color="0.2", size=4, jitter=False, ax=axes)
     axes.axvline(1 / len(GENRES), color="grey", linestyle=":")
     axes.set(xlabel="accuracy of held-out tracks (dotted: by chance)", ylabel="", xlim=(0, 1))
+    _in_per_cent(axes.xaxis)
     axes.grid(axis="x", alpha=0.4)
     return figure
 
@@ -286,10 +295,11 @@ def plot_staircase(steps: Sequence[tuple[str, float, float, float]], title: str)
     errors = [np.subtract(accuracies, low), np.subtract(high, accuracies)]
     axes.bar(range(len(steps)), accuracies, yerr=errors, capsize=4, color=COLOURS[0], alpha=0.7, width=0.65)
     for step, (value, top) in enumerate(zip(accuracies, high, strict=True)):
-        axes.text(step, top + 0.02, f"{value:.0%}", ha="center")
+        axes.text(step, top + 0.02, percent(value), ha="center")
     axes.axhline(1 / len(GENRES), color="grey", linestyle=":", label="by chance")
     axes.set_xticks(range(len(steps)), [textwrap.fill(name, 20) for name in names])
     axes.set(xlabel="tracks that the network is asked about", ylabel="accuracy, 95 % interval", ylim=(0, 1.12))
+    _in_per_cent(axes.yaxis)
     axes.legend(loc="upper right")
     return figure
 
@@ -319,6 +329,7 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
         axes.errorbar(centres, report["recall"], errors, fmt=marker, label=name, capsize=2, markersize=5)
     axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(xlabel="genre", ylabel="recall, with 95 % interval", ylim=(0, 1.02))
+    _in_per_cent(axes.yaxis)
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -357,6 +368,7 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
             errors = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
             axes.errorbar(rows["accuracy"], places, xerr=errors, fmt=marker, capsize=3, color=colour, label=label)
         axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
+        _in_per_cent(axes.xaxis)
         axes.grid(axis="x", alpha=0.4)
     panels[0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
     panels[0].set_ylim(len(views) - 0.5, -0.5)
@@ -408,7 +420,7 @@ def _draw_nearest(axes: Axes, near: pd.DataFrame) -> None:
         axes.set_title("no clips to compare (needs sound)")
         axes.set_axis_off()
         return
-    axes.set(title="nearest training clips", xlabel="distance in what the pretrained network hears", yticks=[])
+    axes.set(title="nearest training clips", xlabel="distance between features", yticks=[])
     for place, clip in enumerate(near.itertuples()):
         named = f"{clip.artist}, {clip.title}" if clip.title else Path(clip.image).stem
         axes.barh(place, clip.distance, color=COLOURS[0], alpha=0.35)
@@ -424,11 +436,12 @@ def plot_interval_width(correct: int, total: int, title: str) -> Figure:
     figure, axes = _subplots(title, (8, 4))
     for share, style in ((0.5, "-"), (0.8, "--")):
         widths = [100 * np.ptp(wilson_interval(share * count, count)) for count in counts]
-        axes.plot(counts, widths, style, color="0.4", label=f"if {share:.0%} are right")
+        axes.plot(counts, widths, style, color="0.4", label=f"if {percent(share)} are right")
     for (name, score), mark in zip(scores.items(), "D*", strict=False):
         low, high = wilson_interval(*score)
-        text = f"{name}: {score[0]} of {score[1]}, {low:.0%} to {high:.0%}"
+        text = f"{name}: {score[0]} of {score[1]}, {percent(low)} to {percent(high)}"
         axes.plot(score[1], 100 * (high - low), mark, markersize=12 if mark == "*" else 8, label=text)
+    axes.axhline(10, color="grey", linestyle=":", label="ten points wide")
     axes.set(xscale="log", xlabel="number of songs", ylabel="width of the interval, in points", ylim=(0, 100))
     axes.set_xticks([5, 10, 20, 50, 100, 200, 500, 1000], [5, 10, 20, 50, 100, 200, 500, 1000])
     axes.minorticks_off()
@@ -468,7 +481,8 @@ def plot_activation_courses(courses: dict[str, tuple[np.ndarray, np.ndarray]], t
 def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
     """Draw the confidence in each song's answer, right and wrong in colours; sound and pictures stand apart.
 
-    Other classifiers answer pictures, with another threshold. Songs without an answer are left out.
+    Other classifiers answer pictures, with another threshold; web pictures are always unsure. Songs without an answer
+    are left out.
     """
     kinds = {kind: [r for r in results if r.kind == kind and r.genre] for kind in KINDS}
     kinds = {kind: answered for kind, answered in kinds.items() if answered}
@@ -476,19 +490,22 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
     figure, panels = _subplots(title, (9, 0.32 * sum(heights) + 1.2), len(heights), 1, height_ratios=heights)
     marks = {True: (COLOURS[2], "✓ "), False: (COLOURS[3], "✗ "), None: ("0.6", "")}
     for axes, (kind, answered) in zip(panels[:, 0], kinds.items(), strict=False):
+        threshold = 0 if kind == "web" else answered[0].unsure_below
         for place, r in enumerate(answered):
             right = None if r.match else r.right
             colour, mark = marks[right]
             axes.barh(place, r.confidence, color=colour, hatch="" if r.sure else "//", edgecolor="white")
             wanted = " (in the training set)" if r.match else f" (label {r.song.genre})" if right is False else ""
-            clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}  # the threshold does not cross the words
-            at = min(r.confidence, 0.7) + 0.01
+            clear = {"facecolor": "white", "edgecolor": "none", "pad": 0.5}
+            at = min(max(r.confidence, threshold), 0.7) + 0.01  # behind the dotted line, which would cross the words
             axes.text(at, place, f"{mark}{r.genre}{wanted}", va="center", fontsize="small", bbox=clear)
-        axes.axvline(answered[0].unsure_below, color="grey", linestyle=":")
+        if threshold:
+            axes.axvline(threshold, color="grey", linestyle=":")
         labels = [textwrap.shorten(drawable(r.song.title), 40) for r in answered]
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
         axes.set(title=KINDS[kind], xlim=(0, 1), ylim=(len(answered) - 0.5, -0.5))
-        axes.set_xlabel("confidence; hatched: unsure; dotted: threshold")
+        axes.set_xlabel("confidence; hatched: unsure" + ("; dotted: threshold" if threshold else ""))
+        _in_per_cent(axes.xaxis)
     return figure
 
 
@@ -556,9 +573,11 @@ def _draw_images(row: np.ndarray, name: str, clips: Sequence[np.ndarray]) -> plt
             values, origin="lower", aspect="auto", cmap="PuOr" if signed else "cividis", vmin=low, vmax=high,
             extent=(0, CLIP_SECONDS, 0.5, len(values) + 0.5), interpolation="nearest",
         )  # fmt: skip
-    row[0].set_ylabel({"chroma": "note", "contrast": "octave (Hz)", "mfcc": "coefficient"}.get(name, "dimension"))
+    row[0].set_ylabel({"chroma": "note", "contrast": "octave (Hz)", "mfcc": "coefficient"}.get(name, "harmony"))
     if name == "chroma":
         row[0].set_yticks([1, 3, 5, 6, 8, 10, 12], list("CDEFGAB"))
+    if name == "tonnetz":  # two axes each
+        row[0].set_yticks([1.5, 3.5, 5.5], ["fifths", "minor\nthirds", "major\nthirds"])
     if name == "contrast":
         row[0].set_yticks(range(1, 8), OCTAVES, fontsize="x-small")
     return image
@@ -597,7 +616,7 @@ def plot_map(points: np.ndarray, labels: np.ndarray, title: str) -> Figure:
     for k, (genre, mark) in enumerate(zip(GENRES, "os^vD<>PX*", strict=True)):
         x, y = points[labels == k].T
         axes.scatter(x, y, 60 if mark == "*" else 28, [COLOURS[k]], mark, linewidths=0.4, edgecolors="0.3", label=genre)
-    axes.set(xticks=[], yticks=[], xlabel="near = sounds alike (no unit)", ylabel="no unit")
+    axes.set(xticks=[], yticks=[], xlabel="t-SNE, first axis (near: similar features)", ylabel="t-SNE, second axis")
     figure.legend(loc="outside right upper")
     return figure
 
@@ -617,6 +636,7 @@ def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
     axes.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), f"all ({ticks[-1]:.0f})"])
     axes.minorticks_off()
     axes.set(xlabel="training tracks per genre", ylabel="accuracy (line: range of draws)", ylim=(0, 1))
+    _in_per_cent(axes.yaxis)
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside right upper")
     return figure

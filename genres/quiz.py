@@ -52,8 +52,8 @@ class Quiz:
         parts = []
         for name, scores in (("you", np.eye(len(GENRES))[self.answers]), ("network", self.scores)):
             right = (scores.argmax(axis=1) == self.labels).sum()
-            low, high = wilson_interval(right, total)
-            parts.append(f"{name}: {right} of {total} right (95 % interval {low:.0%} to {high:.0%})")
+            low, high = map(plots.percent, wilson_interval(right, total))
+            parts.append(f"{name}: {right} of {total} right (95 % interval {low} to {high})")
             figure = plots.plot_confusion(scores, self.labels, f"{name}: {total} clips")
             parts.append(plots.save_figure(figure, self.folder / "figures", f"quiz_{name}"))
         return plots.page(*parts)

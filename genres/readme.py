@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from genres.common import InputError, replacing
+from genres.metrics import percent
 from genres.networks import GenreNetwork
 from genres.runs import CONTROLS, PRETRAINED, VIEWS, read_metrics, result_table
 
@@ -50,14 +51,17 @@ def readme_sentences(measured: dict) -> dict[str, str]:
     view, sentences = measured.get("answers_pictures", "picture"), {}
     for name, sentence in {
         "headline": lambda: _headline(share, tracks),
-        "tagger counts": lambda: (
-            f"The tagger's rows count the tracks whose sound it has: {tracks['ear', 'folds']} of the "
-            f"{tracks['cnn', 'folds']} of the folds, {tracks['ear', 'random']} of the {tracks['cnn', 'random']} that "
-            "the random splits hold out."
+        "pretrained counts": lambda: (
+            "This row counts the tracks for which the network's features are known (some computed from sound, most "
+            f"[published](data/musicnn/README.md)): {tracks['ear', 'folds']} of the {tracks['cnn', 'folds']} of the "
+            f"folds, {tracks['ear', 'random']} of the {tracks['cnn', 'random']} that the random splits hold out."
         ),
         "what answers": lambda: _answer_sentence(share, view),
+        "own songs": lambda: _own_songs_sentence(measured["own_songs"]),
         "network": lambda: _network_sentence(measured["training"]),
         "what the controls say": lambda: _controls_sentence(share),
+        "confusion": lambda: f"This is the {VIEWS[view]}, which answers for pictures. What is blues taken for?",
+        "features and CNN": lambda: _features_sentence(measured["results"]),
         "texture and CNN": lambda: "\n".join(
             f"- {what}: CNN {share['cnn', protocol]:.1f} %, texture {share['texture', protocol]:.1f} %, both "
             f"{share['picture', protocol]:.1f} %"
@@ -66,7 +70,7 @@ def readme_sentences(measured: dict) -> dict[str, str]:
         "what is lost": lambda: "\n".join(
             f"- {what}: {share[name, 'random']:.1f} % on the random split, {share[name, 'fault_filtered']:.1f} % for "
             f"new artists, {share[name, 'real_songs']:.1f} % of the real songs"
-            for name, what in (("cnn", "CNN"), (view, VIEWS[view]), ("ear", "pretrained tagger"))
+            for name, what in (("cnn", "CNN"), (view, VIEWS[view]), ("ear", VIEWS["ear"]))
         ),
     }.items():
         try:
@@ -83,9 +87,9 @@ def _headline(share: dict, tracks: dict) -> str:
     return (
         f"The CNN names the right genre for **{new['cnn']:.0f} %** of GTZAN's test tracks by new artists, and for "
         f"**{songs['cnn']:.0f} %** of {tracks['cnn', 'real_songs']} real songs; a random split, in which artists "
-        f"overlap, would have claimed {share['cnn', 'random']:.0f} %. A linear layer on hand-made texture reaches "
-        f"{new['texture']:.0f} % and {songs['texture']:.0f} %, and a pretrained network that gets the sound "
-        f"**{new['ear']:.0f} %** and **{songs['ear']:.0f} %**."
+        f"overlap, would have claimed {share['cnn', 'random']:.0f} %. A linear layer on hand-made counts of small "
+        f"patterns (texture) reaches {new['texture']:.0f} % and {songs['texture']:.0f} %, and a pretrained network "
+        f"that gets the sound **{new['ear']:.0f} %** and **{songs['ear']:.0f} %**."
     )
 
 
@@ -94,14 +98,36 @@ def _answer_sentence(share: dict, view: str) -> str:
     both, texture = share["picture", "grouped"], share["texture", "grouped"]
     reason = f"In the cross-validation both together reach {both:.1f} %, texture alone {texture:.1f} %. "
     reason += "The rule was: both together only if they are better than the better one beyond chance. "
-    return f"{reason}So pictures are answered by: {VIEWS[view]}. Sound is answered by the tagger."
+    return f"{reason}So pictures are answered by: {VIEWS[view]}. Sound is answered by the pretrained network."
+
+
+def _own_songs_sentence(scores: dict) -> str:
+    """How many of the user's songs are right; scores: by kind, see `songs.score_rows`."""
+    verb, sentences = {1: "is"}, []
+    for kind, name in (("web", "As web pictures of whole songs"), ("sound", "As sound")):
+        right, total, more = (scores[kind][count] for count in ("correct", "total", "in_training"))
+        left_out = f"; {more} more {verb.get(more, 'are')} in GTZAN and not scored" if more else ""
+        sentences.append(f"{name}, {right} of {total} {verb.get(right, 'are')} right{left_out}.")
+    return " ".join(sentences)
+
+
+def _features_sentence(results: list[dict]) -> str:
+    """Whether the CNN is ahead of the perceptron on features for new artists, by their intervals."""
+    rows = {row["view"]: row for row in results if row["protocol"] == "fault_filtered"}
+    both = [rows["mlp"], rows["cnn"]]
+    common = min(row["high"] for row in both) - max(row["low"] for row in both)
+    widely = common > min(row["high"] - row["low"] for row in both) / 2
+    verdict = "do not overlap" if common < 0 else "overlap widely" if widely else "overlap"
+    features, cnn = (percent(row["accuracy"], 1) for row in both)
+    return f"New artists: perceptron {features}, CNN {cnn}; the intervals {verdict}."
 
 
 def _network_sentence(training: dict) -> str:
     weights = sum(weights.numel() for weights in GenreNetwork().parameters())
     return (
         f"The network has {weights:,} weights. It trains in {training['minutes_per_network']:.1f} minutes "
-        f"({training['device']}), and then answers {training['cnn_train_accuracy']:.1%} of its training tracks right."
+        f"({training['device']}), and then answers {percent(training['cnn_train_accuracy'], 1)} of its training tracks "
+        "right."
     )
 
 
@@ -111,7 +137,7 @@ def _controls_sentence(share: dict) -> str:
     listed = ", ".join(f"{name} {points:+.1f}" for name, points in sorted(less.items(), key=lambda item: item[1]))
     return (
         f"With convolutions that were never trained, {untrained:.1f} % are right, with trained ones {whole:.1f} %. So "
-        f"the fixed parts and the dense layer bring {(untrained - 10) / (whole - 10):.0%} of what the network has "
+        f"the fixed parts and the dense layer bring {percent((untrained - 10) / (whole - 10))} of what the network has "
         f"above guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
         f"classifier differs by {share['texture', 'grouped'] - whole:+.1f}."
     )

@@ -1,7 +1,7 @@
 """Runs: train a view on a split, keep its answers, and put runs beside each other.
 
 A **view** is one way of looking at a track: the network ("cnn"), the texture classifier ("texture"), both together
-("picture"), the pretrained tagger ("ear"), a classifier on named features ("mlp", "svm"). Each is trained by
+("picture"), the pretrained network ("ear"), a classifier on named features ("mlp", "svm"). Each is trained by
 `keep_run`, and everything after that only reads what was kept.
 """
 
@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.special import log_softmax, softmax
 
 from genres.common import GENRES, InputError, digest, kept, locked, replacing
-from genres.metrics import accuracy, accuracy_interval
+from genres.metrics import accuracy, accuracy_interval, percent
 
 PROTOCOLS = {  # name in metrics.json: what tables and figures call it
     "fault_filtered": "new artists: fault-filtered split",
@@ -37,7 +37,7 @@ VIEWS = {
     "svm": "SVM on features",
     "reference_first": "reference project's first network, rerun",
     "reference_final": "reference project's final network, rerun",
-    "ear": "pretrained tagger",
+    "ear": "pretrained network",
     "cnn_untrained": "CNN, convolutions untrained",
     "cnn_1": "CNN, one convolution",
     "cnn_2": "CNN, two convolutions",
@@ -203,10 +203,10 @@ def result_table(results: Sequence[dict], views: Sequence[str], protocols: Seque
 
     Views and protocols without a single result are left out.
     """
-    cells = {
-        (row["view"], row["protocol"]): f"{row['accuracy']:.1%} ({100 * row['low']:.1f} to {100 * row['high']:.1f})"
-        for row in results
-    }
+    cells = {}
+    for row in results:
+        interval = f"({100 * row['low']:.1f} to {100 * row['high']:.1f})"
+        cells[row["view"], row["protocol"]] = f"{percent(row['accuracy'], 1)} {interval}"
     shown = [view for view in views if any((view, protocol) in cells for protocol in protocols)]
     filled = [protocol for protocol in protocols if any((view, protocol) in cells for view in shown)]
     table = {PROTOCOLS[p]: [cells.get((view, p), "") for view in shown] for p in filled}

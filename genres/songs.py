@@ -17,7 +17,7 @@ from genres.audio import read_sound, refuse_address
 from genres.common import GENRES, ROOT, SAMPLE_RATE, InputError, absolute, printable
 from genres.ear import PATCH_SECONDS, EarHead, Neighbours, Patches, listen, tags_of_pools, window_features
 from genres.fingerprints import Fingerprints, Match, find_clips, read_fingerprints
-from genres.metrics import wilson_interval
+from genres.metrics import percent, wilson_interval
 from genres.song_files import PICTURE_SUFFIXES, Song, find_songs, split_folders, split_title
 from genres.spectrogram import CLIP_SECONDS, mel_power, mel_to_matrix, song_windows
 from genres.web_pictures import WEB_WINDOW, WebClassifier, read_song_picture, web_windows
@@ -49,7 +49,7 @@ class Model(Protocol):
     neighbours: Neighbours | None
 
     def answer(self, matrices: np.ndarray, ear_features: np.ndarray | None = None) -> Answer:
-        """Answer for windows, uint8 (k, 128, 334), and the tagger's features of them, float32 (k, 803)."""
+        """Answer for windows, uint8 (k, 128, 334), and the pretrained network's features of them, float32 (k, 803)."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class SongResult:
 
     kind: "sound", "kaggle" or "web" (a web tool's picture). starts: second at which each window begins, float (k,).
     answer: what the model says of the windows. matrices: the windows themselves, uint8 (k, 128, 334), overview: the
-    whole song as one, and seconds its length; none for web pictures. ear_features: what the tagger hears in each
+    whole song as one, and seconds its length; none for web pictures. ear_features: of the pretrained network for each
     window, float32 (k, 803); none for pictures. match: the training clip that was found in it, or None. A song that
     could not be read has no windows, and `song.note` says why.
     """
@@ -345,7 +345,8 @@ def match_table(results: Sequence[SongResult], prints: Fingerprints) -> pd.DataF
 def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count: int = 3) -> pd.DataFrame:
     """Return the training clips that a song is most like, nearest first: columns image, genre, artist, title, distance.
 
-    Compared is what the tagger hears, see `ear.Neighbours`. Empty for a picture, and for a model without a tagger.
+    Features of the pretrained network are compared, see `ear.Neighbours`. Empty for a picture, and for a model without
+    that network.
     """
     rows, near = [], model.neighbours
     if result.ear_features is not None and near is not None:
@@ -357,7 +358,7 @@ def nearest_clips(result: SongResult, model: Model, prints: Fingerprints, count:
 
 
 def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answer]]:
-    """Read songs of which only windows and the tagger's pools are at hand, and ask the model, as `classify_song` does.
+    """Read songs of which only windows and musicnn's pools are at hand, and ask the model, as `classify_song` does.
 
     folder: holds songs.csv (columns song, genre, label_strength, seconds, windows_in_song), windows.npz (by song, uint8
     (k, 128, 334): at most twelve of its windows, evenly spaced) and ear_pools.npz (by song: pools of the patches of the
@@ -372,7 +373,7 @@ def read_real_songs(folder: Path, model: Model) -> tuple[pd.DataFrame, list[Answ
             raise InputError(f"'{song['song']}' is in the training set ({match}): take it out of songs.csv.")
     answers = []
     with np.load(folder / "windows.npz", allow_pickle=False) as stored, np.load(folder / "ear_pools.npz") as ears:
-        for song in tqdm(table.to_dict("records"), desc="measuring", unit="song"):
+        for song in table.to_dict("records"):
             matrices, pools = stored[song["song"]], ears[song["song"]].astype(np.float32)
             length = max(float(song["seconds"]), CLIP_SECONDS)
             first = max(0.0, (length - PATCH_SECONDS * len(pools)) / 2)
@@ -409,10 +410,11 @@ def score_sentence(score: dict[str, int]) -> str:
     """Return a sentence for a score, with its interval (Wilson's, for so many songs)."""
     if not score["total"]:
         return "No song could be scored: none has both a genre and an answer."
-    low, high = wilson_interval(score["correct"], score["total"])
-    right = f"{score['correct']} of {score['total']} songs right, {score['correct'] / score['total']:.0%}"
-    parts = [f"{right} (95 % interval {low:.0%} to {high:.0%})", f"{score['top_three']} among the first three"]
+    low, high = map(percent, wilson_interval(score["correct"], score["total"]))
+    right = f"{score['correct']} of {score['total']} songs right, {percent(score['correct'] / score['total'])}"
+    parts = [f"{right} (95 % interval {low} to {high})", f"{score['top_three']} among the first three"]
     parts.append(f"sure of {score['answered']}, {score['answered_correct']} of these right")
     if score["in_training"]:
-        parts.append(f"{score['in_training']} more are in the training set and do not count")
+        verbs = ("is", "does") if score["in_training"] == 1 else ("are", "do")
+        parts.append("{} more {} in the training set and {} not count".format(score["in_training"], *verbs))
     return "; ".join(parts)

@@ -1,4 +1,4 @@
-"""Named features, the pretrained tagger, and what learns from them: against signals and values that are known."""
+"""Named features, the pretrained network, and what learns from them: against signals and values that are known."""
 
 from functools import partial
 

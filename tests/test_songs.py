@@ -73,8 +73,8 @@ def test_songs_of_the_training_set_are_shown_and_not_scored():
     score = score_songs(results)
     assert score["total"] == 2
     assert (score["correct"], score["answered"], score["answered_correct"], score["in_training"]) == (1, 1, 1, 1)
-    assert "1 of 2 songs right, 50%" in score_sentence(score)
-    assert "1 more are in the training set" in score_sentence(score)
+    assert "1 of 2 songs right, 50 %" in score_sentence(score)
+    assert "1 more is in the training set" in score_sentence(score)
     assert [song_row(result)["right"] for result in results] == ["✓", "✗", "", ""]
     assert "in the training set: Band, Title, from 12 s" in in_training.remarks
 

@@ -288,9 +288,9 @@ def test_readme_gets_its_tables_and_sentences_from_metrics_json_alone(tmp_path):
         write_readme(tmp_path / "metrics.json", readme)
         text = readme.read_text()
         said = " ".join(text.split())
-        assert text.count("| CNN | 70.0% (60.0 to 80.0) |") == text.count("| CNN | 50.0% (40.0 to 60.0) |") == 1
-        assert text.count("| pretrained tagger | 80.0% (70.0 to 90.0) |") == 1
-        assert "40.0 % are right, with trained ones 50.0 %" in said and "bring 75% of" in said
+        assert text.count("| CNN | 70.0 % (60.0 to 80.0) |") == text.count("| CNN | 50.0 % (40.0 to 60.0) |") == 1
+        assert text.count("| pretrained network | 80.0 % (70.0 to 90.0) |") == 1
+        assert "40.0 % are right, with trained ones 50.0 %" in said and "bring 75 % of" in said
         assert "convolutions untrained -10.0, one convolution +0.0" in said
         assert text.count("words") == len(marks)
         assert "-->\n(Not measured yet" in text.partition("<!-- headline")[2], "its rows are not there"
