@@ -116,7 +116,7 @@ class Pictures:
 
     @functools.cached_property
     def ear_features(self) -> np.ndarray | None:
-        """What the tagger hears in each picture's clip, float32 (n, 803), NaN without sound; None where all are."""
+        """The pretrained network's features of each picture's clip, float32 (n, 803), NaN without sound, or None."""
         if isinstance(self.ear_source, dict):
             missing = np.full(len(next(iter(self.ear_source.values()))), np.nan, np.float32)
             return np.stack([self.ear_source.get(Path(image).name, missing) for image in self.table["image"]])
@@ -582,7 +582,7 @@ def run_texture(pictures: Pictures, split: Split) -> Run:
 
 
 def run_ear(pictures: Pictures, split: Split) -> Run:
-    """Train the tagger's head on split.train, or read what was kept of it, on the tracks whose sound it has."""
+    """Train the pretrained network's head on split.train, on the tracks with features, or read what was kept of it."""
     features = pictures.ear_features
     split = split.among(~np.isnan(features[:, 0]))
 
@@ -626,8 +626,8 @@ class GenreModel:
     """What was trained together, and how it becomes one answer.
 
     Pictures are answered by the CNN and the texture classifier, blended as `picture` says. Sound is answered by the
-    pretrained tagger's head (`ear`), calibrated as `sound` says; a set without sound has neither. neighbours are the
-    tagger's features of the training clips, which tell what is out-of-distribution. web answers for a web tool's
+    pretrained network's head (`ear`), calibrated as `sound` says; a set without sound has neither. neighbours are its
+    features of the training clips, which tell what is out-of-distribution. web answers for a web tool's
     pictures of whole songs; it is trained only on GTZAN. facts says how all was trained.
     """
 
@@ -643,9 +643,9 @@ class GenreModel:
     def answer(self, matrices: np.ndarray, ear_features: np.ndarray | None = None) -> songs.Answer:
         """Answer for the windows of a song, or for a picture: the one door to the model.
 
-        matrices: uint8 (k, 128, 334), a window each. ear_features: what the tagger hears in these windows, float32
-        (k, 803), see `ear.window_features`; without them the answer is that for pictures. Every view says something,
-        the CNN first, whichever of them make the answer.
+        matrices: uint8 (k, 128, 334), a window each. ear_features: of the pretrained network for these windows,
+        float32 (k, 803), see `ear.window_features`; without them the answer is that for pictures. Every view says
+        something, the CNN first, whichever of them make the answer.
         """
         views = {"cnn": predict(self.cnn, matrices), "texture": self.texture.logits(texture.describe_texture(matrices))}
         if ear_features is None or self.ear is None:
@@ -656,7 +656,7 @@ class GenreModel:
 
 
 def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Blend) -> GenreModel:
-    """Train on all pictures, for own songs; notebook 06 adds the tagger (see `add_ear`).
+    """Train on all pictures, for own songs; notebook 06 adds the pretrained network (see `add_ear`).
 
     picture must come from other runs, which held tracks out. The web classifier is trained only on GTZAN: it is for the
     user's own pictures, and demo songs have none.
@@ -683,7 +683,7 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Blend) -
 
 
 def add_ear(model: GenreModel, pictures: Pictures, sound: Blend) -> None:
-    """Add the tagger's head, trained on all clips that have sound, and what tells what is out-of-distribution.
+    """Add the pretrained network's head, trained on all clips with sound, and what tells what is out-of-distribution.
 
     sound must come from runs which held tracks out.
     """
