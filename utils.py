@@ -662,11 +662,18 @@ def train_final(pictures: Pictures, recipe: Recipe, seed: int, picture: Blend) -
     user's own pictures, and demo songs have none.
     """
     everything = Split("all", np.arange(len(pictures.table)))
-    torch.manual_seed(seed)
-    network = GenreNetwork()
     checkpoint = pictures.dataset.cache / "runs" / f"all-seed{seed}.pt"
-    train_network(network, pictures, everything, recipe, seed, checkpoint, "final network")
+
+    def fit() -> dict[str, np.ndarray]:
+        torch.manual_seed(seed)
+        fresh = GenreNetwork()
+        train_network(fresh, pictures, everything, recipe, seed, checkpoint, "final network")
+        return {name: weights.cpu().numpy() for name, weights in fresh.state_dict().items()}
+
+    stored = kept(checkpoint.with_suffix(".npz"), fit, recipe, seed, pictures.matrices, pictures.labels)
     checkpoint.unlink(missing_ok=True)
+    network = GenreNetwork()
+    network.load_state_dict({name: torch.from_numpy(weights) for name, weights in stored.items()})
     facts = {
         "trained on": f"all {len(pictures.table)} pictures, {pictures.dataset.label}",
         "epochs": recipe.epochs,
