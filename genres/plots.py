@@ -52,7 +52,7 @@ GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in
         "even bright columns at 2 Hz, hi-hat on top",
     ),
     "hiphop": ("drum machine, rapped voice", "breakbeats, 80-105", "strong lowest rows, sharp snare columns"),
-    "jazz": ("horn, keyboard, bass, brushes", "swing, 60-250", "clear harmonics of horns, soft highs"),
+    "jazz": ("horn, keyboard, bass, brushes", "swing, 60-250", "clear overtones of horns, soft highs"),
     "metal": ("distorted guitars, double bass drum", "fast and steady, 90-220", "filled from bottom to top"),
     "pop": ("voice, synthesiser, drums", "verse and chorus, 90-130", "clear voice lines, tidy beat"),
     "reggae": ("bass, off-beat guitar, organ", "one drop, off-beat, 60-90", "heavy lowest rows, short chords, gaps"),
@@ -156,7 +156,7 @@ def set_frequency_ticks(axes: Axes) -> None:
     """Label an axis of mel bins in Hz."""
     ticks = np.array([128, 512, 1024, 2048, 4096, 8192])
     axes.set_yticks(np.interp(ticks, MEL_CENTRES, np.arange(MEL_BINS)), [f"{tick}" for tick in ticks])
-    axes.set_ylabel("frequency in Hz (mel)", fontsize="small")
+    axes.set_ylabel("frequency in Hz (mel scale)", fontsize="small")
 
 
 def spectrogram_grid(
