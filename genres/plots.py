@@ -220,8 +220,8 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
         above.set(title=name, ylim=(0, HIGHEST_LOSS))
         if curve["loss"].max() > HIGHEST_LOSS:
             outside = curve.loc[curve["loss"].idxmax()]
-            text = f" up to {outside['loss']:.1f} in epoch {outside['epoch']:.0f}"
-            above.text(outside["epoch"], HIGHEST_LOSS, text, va="top", fontsize="small")
+            text = f"up to {outside['loss']:.1f} in epoch {outside['epoch']:.0f}"
+            above.text(outside["epoch"] + 0.04 * len(curve), HIGHEST_LOSS, text, va="top", fontsize="small")
         plain = curve.dropna(subset=["validation"])
         axes.plot(plain["epoch"], plain["train"], ".-", label="training")
         axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
@@ -280,7 +280,7 @@ def plot_maps(
             continue
         axes.set(xticks=[], yticks=[])
         # Not the spines of the axes, of which a saved figure keeps only two.
-        frame = {"transform": axes.transAxes, "fill": False, "edgecolor": "0.4", "clip_on": False}
+        frame = {"transform": axes.transAxes, "fill": False, "edgecolor": "0.15", "clip_on": False}
         axes.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
     figure.supxlabel("time in s" if seconds else "time", fontsize="medium")
     figure.supylabel("frequency in Hz (mel scale)" if seconds else "pitch, low to high", fontsize="medium")
