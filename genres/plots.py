@@ -53,13 +53,14 @@ GENRE_MARKS = {  # instruments, rhythm (beats a minute), and what of it shows in
         "even bright columns at 2 Hz, hi-hat on top",
     ),
     "hiphop": ("drum machine, rapped voice", "breakbeats, 80-105", "strong lowest rows, sharp snare columns"),
-    "jazz": ("horn, keyboard, bass, brushes", "swing, 60-250", "clear harmonics of horns, soft highs"),
+    "jazz": ("horn, keyboard, bass, brushes", "swing, 60-250", "clear overtones of horns, soft highs"),
     "metal": ("distorted guitars, double bass drum", "fast and steady, 90-220", "filled from bottom to top"),
     "pop": ("voice, synthesiser, drums", "verse and chorus, 90-130", "clear voice lines, tidy beat"),
     "reggae": ("bass, off-beat guitar, organ", "one drop, off-beat, 60-90", "heavy lowest rows, short chords, gaps"),
     "rock": ("electric guitars, bass, drums", "backbeat, 100-140", "wide band of guitars, snare columns"),
 }
 DECIBELS = "dB below the loudest point"
+HIGHEST_LOSS = 3  # of the axis: guessing is 2.3, and a first epoch can be far above
 OCTAVES = ["< 200", "200-400", "400-800", "800-1600", "1600-3200", "3200-6400", "> 6400"]  # Hz, of the contrast
 COLOURS = sns.color_palette("colorblind")
 
@@ -163,7 +164,7 @@ def set_frequency_ticks(axes: Axes) -> None:
     """Label an axis of mel bins in Hz."""
     ticks = np.array([128, 512, 1024, 2048, 4096, 8192])
     axes.set_yticks(np.interp(ticks, MEL_CENTRES, np.arange(MEL_BINS)), [f"{tick}" for tick in ticks])
-    axes.set_ylabel("frequency in Hz (mel)", fontsize="small")
+    axes.set_ylabel("frequency in Hz (mel scale)", fontsize="small")
 
 
 def spectrogram_grid(
@@ -202,6 +203,7 @@ def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) ->
     figure, axes = _subplots(title, (9, 3.4))
     sns.boxplot(share, x="genre", y="share", order=order, ax=axes, color=COLOURS[0], fliersize=3)
     axes.set(xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
+    _in_per_cent(axes.yaxis)
     return figure
 
 
@@ -221,14 +223,18 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
     figure, (losses, panels) = _subplots(title, (4.2 * len(curves), 5.2), 2, len(curves), sharey="row", sharex="col")
     for above, axes, (name, curve) in zip(losses, panels, curves.items(), strict=True):
         above.plot(curve["epoch"], curve["loss"])
-        above.set(title=name)
+        above.set(title=name, ylim=(0, HIGHEST_LOSS))
+        if curve["loss"].max() > HIGHEST_LOSS:
+            outside = curve.loc[curve["loss"].idxmax()]
+            text = f"up to {outside['loss']:.1f} in epoch {outside['epoch']:.0f}"
+            above.text(outside["epoch"] + 0.04 * len(curve), HIGHEST_LOSS, text, va="top", fontsize="small")
         plain = curve.dropna(subset=["validation"])
         axes.plot(plain["epoch"], plain["train"], ".-", label="training")
         axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
         axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
         _in_per_cent(axes.yaxis)
-    losses[0].set_ylabel("cross-entropy while training")
+    losses[0].set_ylabel("loss")
     panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
     return figure
@@ -257,21 +263,37 @@ def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
     return figure
 
 
-def plot_maps(maps: dict[str, np.ndarray], title: str, columns: int, signed: bool = False) -> Figure:
+def plot_maps(
+    maps: dict[str, np.ndarray], title: str, columns: int, signed: bool = False, seconds: float = 0.0
+) -> Figure:
     """Draw named maps, float (rows, columns) each, side by side; each uses the whole range of colours for itself.
 
-    signed: purple is positive, orange negative and white zero, as for the weights of a kernel.
+    signed: purple is positive, orange negative and white zero, as for the weights of a kernel. seconds: length of maps
+    that cover the whole range of pitch; without it they have no scale.
     """
     figure, panels = _panels(title, len(maps), columns, 12.5, 1.9)
+    extent = (0, seconds, -0.5, MEL_BINS - 0.5) if seconds else None
     for axes, (name, each) in zip(panels, maps.items(), strict=True):
         limit = float(np.abs(each).max()) if signed else None
         colours = {"cmap": "PuOr", "vmin": -limit, "vmax": limit} if signed else {"cmap": "gray"}
         aspect = "equal" if each.shape[0] == each.shape[1] else "auto"
-        axes.imshow(each, origin="lower", aspect=aspect, interpolation="nearest", **colours)
-        axes.set(xticks=[], yticks=[])
+        axes.imshow(each, origin="lower", aspect=aspect, interpolation="nearest", extent=extent, **colours)
         axes.set_title(name, fontsize="small")
-    figure.supxlabel("time", fontsize="medium")
-    figure.supylabel("pitch, low to high", fontsize="medium")
+        if seconds:
+            set_frequency_ticks(axes)
+            axes.set(ylabel="")
+            axes.label_outer()
+            continue
+        axes.set(xticks=[], yticks=[])
+        # Not the spines of the axes, of which a saved figure keeps only two.
+        frame = {"transform": axes.transAxes, "fill": False, "edgecolor": "0.15", "clip_on": False}
+        axes.add_patch(plt.Rectangle((0, 0), 1, 1, **frame))
+    figure.supxlabel("time in s" if seconds else "time", fontsize="medium")
+    figure.supylabel("frequency in Hz (mel scale)" if seconds else "pitch, low to high", fontsize="medium")
+    if signed:
+        figure.get_layout_engine().set(wspace=0.08, hspace=0.08)
+        colours = [plt.Rectangle((0, 0), 1, 1, color=plt.get_cmap("PuOr")(place)) for place in (0.95, 0.05)]
+        figure.legend(colours, ["positive weight", "negative weight"], loc="outside lower right", ncols=2)
     return figure
 
 
@@ -282,7 +304,7 @@ def plot_controls(rows: pd.DataFrame, title: str) -> Figure:
     sns.barplot(rows, y="view", x="accuracy", order=order, errorbar=None, color=COLOURS[0], alpha=0.6, ax=axes)
     sns.stripplot(rows, y="view", x="accuracy", order=order, color="0.2", size=4, jitter=False, ax=axes)
     axes.axvline(1 / len(GENRES), color="grey", linestyle=":")
-    axes.set(xlabel="accuracy of held-out tracks (dotted: by chance)", ylabel="", xlim=(0, 1))
+    axes.set(xlabel="accuracy of held-out tracks (dotted: by chance)", ylabel="classifier", xlim=(0, 1))
     _in_per_cent(axes.xaxis)
     axes.grid(axis="x", alpha=0.4)
     return figure
@@ -345,6 +367,8 @@ def plot_reliability(
     errors = np.abs(table[["low", "high"]].to_numpy().T - table["accuracy"].to_numpy())
     axes.errorbar(table["confidence"], table["accuracy"], errors, fmt="o-", capsize=3, label="a tenth of the answers")
     axes.set(xlabel="mean confidence", ylabel="accuracy, with 95 % interval", xlim=(0, 1.03), ylim=(0, 1.03))
+    _in_per_cent(axes.xaxis)
+    _in_per_cent(axes.yaxis)
     axes.legend(loc="upper left")
     return figure
 
@@ -453,13 +477,14 @@ def plot_interval_width(correct: int, total: int, title: str) -> Figure:
 def plot_grad_cam(matrix: np.ndarray, heats: dict[str, np.ndarray], title: str) -> Figure:
     """Draw one matrix, uint8 (128, 334), once for each named question, with its Grad-CAM, float (128, 334).
 
-    Contours are where it is at a half and at four fifths.
+    Contours are where it is at a half (dashed) and at four fifths.
     """
     figure, (panels,) = _subplots(title, (12, 3.4), 1, len(heats), sharey=True)
+    lines = {"levels": [0.5, 0.8], "colors": ["white", "cyan"], "linestyles": ["dashed", "solid"], "linewidths": 1.2}
     seconds = (np.arange(matrix.shape[1]) + 0.5) * CLIP_SECONDS / matrix.shape[1]
     for axes, (name, heat) in zip(panels, heats.items(), strict=True):
         image = draw_spectrogram(axes, matrix, title=name)
-        axes.contour(seconds, np.arange(MEL_BINS), heat, levels=[0.5, 0.8], colors=["white", "cyan"], linewidths=1.2)
+        axes.contour(seconds, np.arange(MEL_BINS), heat, **lines)
         axes.label_outer()
     figure.colorbar(image, ax=panels, label=DECIBELS)
     return figure
