@@ -127,7 +127,7 @@ def counted(number: float, noun: str) -> str:
     return f"{whole:,} {noun}{'s' * (abs(whole) != 1)}"
 
 
-def _in_per_cent(axis: Axis) -> None:
+def label_in_per_cent(axis: Axis) -> None:
     """Write the ticks of an axis of shares in per cent."""
     axis.set_major_locator(plt.MaxNLocator(6))
     axis.set_major_formatter(lambda share, _: percent(share))
@@ -203,7 +203,7 @@ def plot_floor_share(matrices: np.ndarray, genres: Sequence[str], title: str) ->
     figure, axes = _subplots(title, (9, 3.4))
     sns.boxplot(share, x="genre", y="share", order=order, ax=axes, color=COLOURS[0], fliersize=3)
     axes.set(xlabel="genre", ylabel="share of the picture at the floor", ylim=(0, 1))
-    _in_per_cent(axes.yaxis)
+    label_in_per_cent(axes.yaxis)
     return figure
 
 
@@ -233,7 +233,7 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
         axes.plot(plain["epoch"], plain["validation"], ".--", label="validation")
         axes.set(xlabel="epoch", xlim=(0, curve["epoch"].max() + 1), ylim=(0, 1.02))
         axes.xaxis.set_major_locator(plt.MaxNLocator(5, integer=True))
-        _in_per_cent(axes.yaxis)
+        label_in_per_cent(axes.yaxis)
     losses[0].set_ylabel("loss")
     panels[0].set_ylabel("accuracy, whole pictures")
     figure.legend(*panels[-1].get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -305,7 +305,7 @@ def plot_controls(rows: pd.DataFrame, title: str) -> Figure:
     sns.stripplot(rows, y="view", x="accuracy", order=order, color="0.2", size=4, jitter=False, ax=axes)
     axes.axvline(1 / len(GENRES), color="grey", linestyle=":")
     axes.set(xlabel="accuracy of held-out tracks (dotted: by chance)", ylabel="classifier", xlim=(0, 1))
-    _in_per_cent(axes.xaxis)
+    label_in_per_cent(axes.xaxis)
     axes.grid(axis="x", alpha=0.4)
     return figure
 
@@ -321,7 +321,7 @@ def plot_staircase(steps: Sequence[tuple[str, float, float, float]], title: str)
     axes.axhline(1 / len(GENRES), color="grey", linestyle=":", label="by chance")
     axes.set_xticks(range(len(steps)), [textwrap.fill(name, 20) for name in names])
     axes.set(xlabel="tracks that the network is asked about", ylabel="accuracy, 95 % interval", ylim=(0, 1.12))
-    _in_per_cent(axes.yaxis)
+    label_in_per_cent(axes.yaxis)
     axes.legend(loc="upper right")
     return figure
 
@@ -351,7 +351,7 @@ def plot_genre_report(reports: dict[str, pd.DataFrame], title: str) -> Figure:
         axes.errorbar(centres, report["recall"], errors, fmt=marker, label=name, capsize=2, markersize=5)
     axes.set_xticks(range(len(GENRES)), GENRES, rotation=20)
     axes.set(xlabel="genre", ylabel="recall, with 95 % interval", ylim=(0, 1.02))
-    _in_per_cent(axes.yaxis)
+    label_in_per_cent(axes.yaxis)
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
@@ -367,8 +367,8 @@ def plot_reliability(
     errors = np.abs(table[["low", "high"]].to_numpy().T - table["accuracy"].to_numpy())
     axes.errorbar(table["confidence"], table["accuracy"], errors, fmt="o-", capsize=3, label="a tenth of the answers")
     axes.set(xlabel="mean confidence", ylabel="accuracy, with 95 % interval", xlim=(0, 1.03), ylim=(0, 1.03))
-    _in_per_cent(axes.xaxis)
-    _in_per_cent(axes.yaxis)
+    label_in_per_cent(axes.xaxis)
+    label_in_per_cent(axes.yaxis)
     axes.legend(loc="upper left")
     return figure
 
@@ -392,7 +392,7 @@ def plot_results(results: Sequence[dict], protocols: Sequence[str], title: str) 
             errors = [rows["accuracy"] - rows["low"], rows["high"] - rows["accuracy"]]
             axes.errorbar(rows["accuracy"], places, xerr=errors, fmt=marker, capsize=3, color=colour, label=label)
         axes.set(title=textwrap.fill(PROTOCOLS[protocol], 30), xlabel="accuracy of whole tracks")
-        _in_per_cent(axes.xaxis)
+        label_in_per_cent(axes.xaxis)
         axes.grid(axis="x", alpha=0.4)
     panels[0].set_yticks(range(len(views)), [VIEWS[view] for view in views])
     panels[0].set_ylim(len(views) - 0.5, -0.5)
@@ -530,7 +530,7 @@ def plot_answers(results: Sequence[SongResult], title: str) -> Figure:
         axes.set_yticks(range(len(answered)), labels, parse_math=False, fontsize="small")
         axes.set(title=KINDS[kind], xlim=(0, 1), ylim=(len(answered) - 0.5, -0.5))
         axes.set_xlabel("confidence; hatched: unsure" + ("; dotted: threshold" if threshold else ""))
-        _in_per_cent(axes.xaxis)
+        label_in_per_cent(axes.xaxis)
     return figure
 
 
@@ -661,7 +661,7 @@ def plot_tracks_needed(curve: pd.DataFrame, title: str) -> Figure:
     axes.set_xticks(ticks, [*(f"{tick:g}" for tick in ticks[:-1]), f"all ({ticks[-1]:.0f})"])
     axes.minorticks_off()
     axes.set(xlabel="training tracks per genre", ylabel="accuracy (line: range of draws)", ylim=(0, 1))
-    _in_per_cent(axes.yaxis)
+    label_in_per_cent(axes.yaxis)
     axes.grid(axis="y", alpha=0.4)
     figure.legend(loc="outside right upper")
     return figure
