@@ -68,9 +68,8 @@ class GenreNetwork(nn.Module):
     zones: parts of the pitch axis that are averaged apart, at most 8. Without differences the level alone goes in.
     """
 
-    def __init__(
-        self, widths: Sequence[int] = (64, 96, 128), zones: int = 8, differences: bool = True, dropout: float = 0.4
-    ) -> None:
+    def __init__(self, widths: Sequence[int] = (64, 96, 128), zones: int = 8, differences: bool = True,
+                 dropout: float = 0.4) -> None:  # fmt: skip
         super().__init__()
         self.zones = zones
         self.register_buffer("kernels", difference_kernels() if differences else None, persistent=False)
@@ -79,11 +78,9 @@ class GenreNetwork(nn.Module):
             nn.Sequential(
                 nn.MaxPool2d((1, 2)) if k else nn.Identity(),  # half the columns
                 nn.Conv2d(before, after, 3, stride=1 if k else 2, padding=1, bias=False),
-                nn.BatchNorm2d(after),
-                nn.ReLU(),
-            )
-            for k, (before, after) in enumerate(itertools.pairwise(inputs))
-        )
+                nn.BatchNorm2d(after), nn.ReLU(),
+            ) for k, (before, after) in enumerate(itertools.pairwise(inputs))
+        )  # fmt: skip
         self.norm, self.dropout = nn.BatchNorm1d(2 * zones * sum(widths)), nn.Dropout(dropout)
         self.head = nn.Linear(2 * zones * sum(widths), len(GENRES))
 
