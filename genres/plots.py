@@ -129,7 +129,7 @@ def counted(number: float, noun: str) -> str:
 
 def label_in_per_cent(axis: Axis) -> None:
     """Write the ticks of an axis of shares in per cent."""
-    axis.set_major_locator(plt.MaxNLocator(6))
+    axis.set_major_locator(plt.MaxNLocator(6, steps=[1, 2, 5, 10]))
     axis.set_major_formatter(lambda share, _: percent(share))
 
 
@@ -241,24 +241,24 @@ def plot_learning_curves(curves: dict[str, pd.DataFrame], title: str) -> Figure:
 
 
 def plot_architecture(layers: pd.DataFrame, title: str) -> Figure:
-    """Draw a network as blocks: as high as its map has rows of pitch, as wide as it has channels.
+    """Draw a network as blocks: as high as its map has rows of pitch, and the wider, the more channels it has.
 
     layers: one row per block in order, columns layer, channels, rows, columns (of the map after it) and weights.
     """
-    figure, axes = _subplots(title, (11, 3.6))
+    figure, axes = _subplots(title, (11, 4))
     left = 0.0
     for k, layer in enumerate(layers.itertuples(index=False)):
-        width, height = 0.25 + 0.09 * np.sqrt(layer.channels), 0.3 + layer.rows / 128 * 4
+        width, height = 0.3 + 0.08 * np.sqrt(min(layer.channels, 400)), 0.3 + layer.rows / 128 * 4
         axes.add_patch(plt.Rectangle((left, -height / 2), width, height, facecolor=COLOURS[k % 10], alpha=0.75))
         is_map = layer.rows * layer.columns > 1
-        shape = f"{layer.channels}x{layer.rows}x{layer.columns}" if is_map else f"{layer.channels}"
-        axes.text(left + width / 2, 2.45, textwrap.fill(layer.layer, 12), ha="center", va="bottom", fontsize=8)
+        shape = f"{layer.channels}x{layer.rows}x{layer.columns}" if is_map else f"{layer.channels:,}"
+        axes.text(left + width / 2, 2.4, textwrap.fill(layer.layer, 12), ha="center", va="bottom")
         weights = f"\n{layer.weights:,}\nweights" if layer.weights else ""
-        axes.text(left + width / 2, -2.45, shape + weights, ha="center", va="top", fontsize=7)
-        left += width + 0.75
+        axes.text(left + width / 2, -2.4, shape + weights, ha="center", va="top")
+        left += width + 1.0
         if k < len(layers) - 1:
-            axes.annotate("", (left - 0.1, 0), (left - 0.65, 0), arrowprops={"arrowstyle": "->"})
-    axes.set(xlim=(-0.4, left), ylim=(-3.5, 3.5))
+            axes.annotate("", (left - 0.1, 0), (left - 0.9, 0), arrowprops={"arrowstyle": "->"})
+    axes.set(xlim=(-0.6, left - 0.4), ylim=(-4, 3.6))
     axes.set_axis_off()
     return figure
 

@@ -182,8 +182,8 @@ def result_row(protocol: str, runs: Sequence[Run], labels: np.ndarray, artists: 
 
 
 def answer_row(view: str, protocol: str, accuracy: float, low: float, high: float, n: int, seeds: int = 1) -> dict:
-    """Return a row of metrics.json; fractions are rounded to four digits."""
-    fractions = {"accuracy": round(float(accuracy), 4), "low": round(low, 4), "high": round(high, 4)}
+    """Return a row of metrics.json; fractions are rounded to six digits."""
+    fractions = {"accuracy": round(float(accuracy), 6), "low": round(low, 6), "high": round(high, 6)}
     return {"view": view, "protocol": protocol, **fractions, "n": int(n), "seeds": int(seeds)}
 
 
