@@ -37,8 +37,9 @@ class Recipe:
     evaluate_every: int = 5
 
     def with_epochs(self, epochs: int) -> Recipe:
-        """Return the same recipe for so many epochs; a short run is evaluated at least twice."""
-        return replace(self, epochs=epochs, evaluate_every=max(1, min(self.evaluate_every, epochs // 2)))
+        """Return the same recipe for so many epochs; a run of six or more is evaluated at least twice."""
+        every = epochs // 2 if epochs >= 6 else epochs
+        return replace(self, epochs=epochs, evaluate_every=min(self.evaluate_every, every))
 
 
 CNN_RECIPE = Recipe(epochs=45)
