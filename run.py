@@ -45,7 +45,7 @@ SETTINGS: dict[str, dict[str, dict]] = {
     },
     "demo": {
         "00": {"excerpt_seconds": 5},
-        "03": {"epochs": 10, "reference_epochs": 6, "lesson_clips": 120, "lesson_epochs": 10, "control_epochs": 4},
+        "03": {"epochs": 10, "reference_epochs": 6, "lesson_clips": 120, "lesson_epochs": 10, "control_epochs": 3},
         "04": {"explained_songs": 2},
         "05": {"epochs": 10},
         "06": {"epochs": 10, "most_songs": 3},
