@@ -411,7 +411,8 @@ def score_sentence(score: dict[str, int]) -> str:
     if not score["total"]:
         return "No song could be scored: none has both a genre and an answer."
     low, high = map(percent, wilson_interval(score["correct"], score["total"]))
-    right = f"{score['correct']} of {score['total']} songs right, {percent(score['correct'] / score['total'])}"
+    songs = "song" if score["total"] == 1 else "songs"
+    right = f"{score['correct']} of {score['total']} {songs} right, {percent(score['correct'] / score['total'])}"
     parts = [f"{right} (95 % interval {low} to {high})", f"{score['top_three']} among the first three"]
     parts.append(f"sure of {score['answered']}, {score['answered_correct']} of these right")
     if score["in_training"]:

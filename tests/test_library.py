@@ -82,7 +82,7 @@ def test_every_song_has_a_row_and_a_bad_one_says_why(folder, models):
     printed = library.summary(shown)
     assert "14 songs: rock 11, no answer 3" in printed
     assert "1 Caf\ufffd" in printed or sys.platform != "linux"
-    assert "10 of 10 songs right" in printed and "0 of 1 songs right" in printed, "sound and pictures apart"
+    assert "10 of 10 songs right" in printed and "0 of 1 song right" in printed, "sound and pictures apart"
 
 
 def test_a_killed_run_goes_on_and_what_did_not_change_is_not_read_again(folder, models):
