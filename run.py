@@ -45,10 +45,10 @@ SETTINGS: dict[str, dict[str, dict]] = {
     },
     "demo": {
         "00": {"excerpt_seconds": 5},
-        "03": {"epochs": 10, "reference_epochs": 6, "lesson_clips": 120, "lesson_epochs": 10, "control_epochs": 3},
+        "03": {"epochs": 8, "reference_epochs": 6, "lesson_clips": 120, "lesson_epochs": 10, "control_epochs": 3},
         "04": {"explained_songs": 2},
-        "05": {"epochs": 10},
-        "06": {"epochs": 10, "most_songs": 3},
+        "05": {"epochs": 8},
+        "06": {"epochs": 8, "most_songs": 3},
     },
     "test": {
         "00": {"clips_per_genre": 4, "songs_per_genre": 1, "song_seconds": [32, 40], "excerpt_seconds": 4},
