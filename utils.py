@@ -47,7 +47,6 @@ from genres.training import (
     augment,
     autocast,
     load_weights,
-    mask_bands,
     pick_device,
     resume,
     save_checkpoint,
