@@ -23,6 +23,7 @@ from tqdm.utils import disp_len, disp_trim
 
 from genres.common import GENRES, InputError, digest, locked, printable, relative_path, replacing
 from genres.fingerprints import FINGERPRINT_PATH, Fingerprints, read_fingerprints
+from genres.metrics import percent
 from genres.song_files import Song
 from genres.song_page import full_title, song_panel, write_page
 from genres.songs import (
@@ -208,7 +209,7 @@ def _rows(job: Sequence[Asked], models: Models) -> list[dict[str, str]]:
     for result, (_, key, panel) in zip(results, job, strict=True):
         own = replace(result, answer=cnn.answer(result.matrices)) if cnn and result.matrices is not None else result
         said = own.of_view("cnn") if "cnn" in own.views else None
-        own_cnn = "" if said is None else f"{own.guess('cnn')} {said.max():.0%}"
+        own_cnn = "" if said is None else f"{own.guess('cnn')} {percent(said.max())}"
         rows.append(song_row(result) | {"own CNN": own_cnn, "model": models.digest, "key": key})
         if panel:
             with replacing(panel) as temporary:

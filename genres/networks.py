@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -13,11 +14,8 @@ from genres.common import GENRES
 from genres.spectrogram import BIN_OF_ROW, COLUMNS, INNER_COLUMNS, INNER_ROWS, MAGMA, MEL_BINS, matrix_to_picture
 from genres.training import mask_bands
 
-DISTANCES = ((1, 1), (1, 2), (2, 1), (1, 4), (4, 1), (2, 4))  # of compared neighbours, (mel bins, columns)
-DIRECTIONS = ((0, 1), (1, 0), (1, 1), (1, -1))  # to the right, up, and the two diagonals
-MARGIN = 4  # the largest of these distances
+SILENCE = 8.0  # levels: a spread that is mostly rounding, and must not be blown up
 HEAD_GAIN = 8.0  # thousands of features move a logit together; scaled down, no step of the optimiser overshoots
-CLEAR_DIFFERENCE = 8.0  # levels, 1.2 dB: larger differences count no more
 
 
 class ReferenceNetwork(nn.Module):
@@ -62,46 +60,37 @@ class ReferenceNetwork(nn.Module):
 
 
 class GenreNetwork(nn.Module):
-    """Our network: fixed comparisons of neighbours, convolutions, averages in zones of pitch, and one dense layer.
+    """Our network: convolutions with pooling between them, averages in zones of pitch, and one dense layer.
 
     Takes levels of 0 to 255, float (n, 128, columns), and returns logits (n, 10). widths: channels of the convolutions.
-    zones: parts of the pitch axis that are averaged apart, at most 8. Without differences the level alone goes in.
+    zones: parts of the pitch axis that are averaged apart, at most 8.
     """
 
-    def __init__(self, widths: Sequence[int] = (64, 96, 128), zones: int = 8, differences: bool = True,
-                 dropout: float = 0.4) -> None:  # fmt: skip
+    def __init__(self, widths: Sequence[int] = (64, 96, 128, 160), zones: int = 8, dropout: float = 0.4) -> None:
         super().__init__()
         self.zones = zones
-        self.register_buffer("kernels", difference_kernels() if differences else None, persistent=False)
-        inputs = [2 + (len(self.kernels) if differences else 0), *widths]
-        self.stages = nn.ModuleList(
-            nn.Sequential(
-                nn.MaxPool2d((1, 2)) if k else nn.Identity(),  # half the columns
-                nn.Conv2d(before, after, 3, stride=1 if k else 2, padding=1, bias=False),
-                nn.BatchNorm2d(after), nn.ReLU(),
-            ) for k, (before, after) in enumerate(itertools.pairwise(inputs))
-        )  # fmt: skip
+        self.stages = nn.ModuleList()
+        for k, (before, after) in enumerate(itertools.pairwise([1, *widths])):
+            kernel, stride = (3, 1) if k else (5, 2)
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False)
+            halved = nn.MaxPool2d(2) if k else nn.Identity()
+            self.stages.append(nn.Sequential(halved, convolution, nn.BatchNorm2d(after), nn.ReLU()))
         self.norm, self.dropout = nn.BatchNorm1d(2 * zones * sum(widths)), nn.Dropout(dropout)
         self.head = nn.Linear(2 * zones * sum(widths), len(GENRES))
 
     def forward(self, levels: Tensor) -> Tensor:
         """Compute logits (n, 10) for levels (n, 128, columns)."""
-        channels = self.input_channels(levels)
-        return self.classify(self.feature_maps(mask_bands(channels) if self.training else channels))
+        rows = self.standardise(levels)
+        return self.classify(self.feature_maps(mask_bands(rows) if self.training else rows))
 
-    def input_channels(self, levels: Tensor) -> Tensor:
-        """Compute what the convolutions see, about -1 to 2: float (n, 20, 128, columns)."""
-        against_mean = (levels - levels.mean(2, keepdim=True)) / (levels.std(2, keepdim=True) + 8)
-        channels = torch.stack([(levels - 100) / 80, against_mean], dim=1)
-        if self.kernels is None:
-            return channels
-        padded = nn.functional.pad(levels[:, None], (MARGIN,) * 4, mode="replicate")
-        differences = nn.functional.conv2d(padded, self.kernels) / CLEAR_DIFFERENCE
-        return torch.cat([channels.to(differences.dtype), differences.clamp(-1, 1)], dim=1)
+    def standardise(self, levels: Tensor) -> Tensor:
+        """Compute levels less their row's mean over time, in units of its spread: float (n, 1, 128, columns)."""
+        spread = levels.std(2, keepdim=True) + SILENCE
+        return ((levels - levels.mean(2, keepdim=True)) / spread)[:, None]
 
-    def feature_maps(self, channels: Tensor) -> list[Tensor]:
-        """Compute the maps after each convolution: (n, 64, 64, columns / 2), then (n, 96, 64, columns / 4), and on."""
-        maps = [channels.contiguous(memory_format=torch.channels_last)]
+    def feature_maps(self, rows: Tensor) -> list[Tensor]:
+        """Compute the maps after each convolution: (n, 64, 64, columns / 2), then (n, 96, 32, columns / 4), and on."""
+        maps = [rows.contiguous(memory_format=torch.channels_last)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         return maps[1:]
@@ -114,22 +103,22 @@ class GenreNetwork(nn.Module):
         return self.head(self.dropout(features * HEAD_GAIN / features.shape[1] ** 0.5))
 
     def zone_means(self, maps: Tensor) -> Tensor:
-        """Average maps, (n, width, 64, time), over time and each zone of pitch: (n, width * zones)."""
-        blocks = nn.functional.avg_pool2d(maps, 8)  # by far the faster way; less than 8 columns at the end are left out
+        """Average maps, (n, width, rows, columns), over time and each zone of pitch: (n, width * zones)."""
+        blocks = nn.functional.avg_pool2d(maps, (1, 8), ceil_mode=True)  # in one step it would take three times as long
         return nn.functional.adaptive_avg_pool2d(blocks, (self.zones, 1)).float().flatten(1)
 
 
-def difference_kernels() -> Tensor:
-    """Return the weights of a fixed convolution, float (18, 1, 9, 9): 1 at a neighbour and -1 in the middle.
+def untrained_convolutions(**settings: object) -> GenreNetwork:
+    """Return a network whose convolutions keep their random weights: only the dense layer learns. A control."""
+    network = GenreNetwork(**settings)
+    network.stages.requires_grad_(False)
+    return network
 
-    Four directions at each of the six DISTANCES; to the right and upwards some are the same. It says how much louder or
-    softer neighbours are, which local binary patterns count (Ojala et al., "Multiresolution gray-scale and rotation
-    invariant texture classification", 2002).
-    """
-    pairs = itertools.product(DISTANCES, DIRECTIONS)
-    neighbours = dict.fromkeys((up * bins, right * columns) for (bins, columns), (up, right) in pairs)
-    kernels = torch.zeros(len(neighbours), 1, 2 * MARGIN + 1, 2 * MARGIN + 1)
-    kernels[:, 0, MARGIN, MARGIN] = -1
-    for kernel, (up, right) in zip(kernels, neighbours, strict=True):
-        kernel[0, MARGIN + up, MARGIN + right] = 1
-    return kernels
+
+CONTROLS = {  # by view: what is trained beside the network, to see what each part brings
+    "cnn_untrained": untrained_convolutions,
+    "cnn_1": partial(GenreNetwork, widths=(64,)),
+    "cnn_2": partial(GenreNetwork, widths=(64, 96)),
+    "cnn_3": partial(GenreNetwork, widths=(64, 96, 128)),
+    "cnn_one_zone": partial(GenreNetwork, zones=1),
+}

@@ -9,8 +9,8 @@ import pandas as pd
 
 from genres.common import InputError, replacing
 from genres.metrics import percent
-from genres.networks import GenreNetwork
-from genres.runs import CONTROLS, PRETRAINED, VIEWS, read_metrics, result_table
+from genres.networks import CONTROLS, GenreNetwork
+from genres.runs import PRETRAINED, VIEWS, read_metrics, result_table
 
 
 def write_readme(metrics: Path, readme: Path) -> None:
@@ -137,8 +137,8 @@ def _controls_sentence(share: dict) -> str:
     listed = ", ".join(f"{name} {points:+.1f}" for name, points in sorted(less.items(), key=lambda item: item[1]))
     return (
         f"With convolutions that were never trained, {untrained:.1f} % are right, with trained ones {whole:.1f} %. So "
-        f"the fixed parts and the dense layer bring {percent((untrained - 10) / (whole - 10))} of what the network has "
-        f"above guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
+        f"random convolutions and the dense layer bring {percent((untrained - 10) / (whole - 10))} of what the network "
+        f"has above guessing (10 %). Points that each control differs from the whole network by: {listed}. The texture "
         f"classifier differs by {share['texture', 'grouped'] - whole:+.1f}."
     )
 

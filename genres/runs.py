@@ -41,11 +41,10 @@ VIEWS = {
     "cnn_untrained": "CNN, convolutions untrained",
     "cnn_1": "CNN, one convolution",
     "cnn_2": "CNN, two convolutions",
+    "cnn_3": "CNN, three convolutions",
     "cnn_one_zone": "CNN, mean over all pitch",
-    "cnn_plain": "CNN without differences",
 }
 PRETRAINED = ("ear",)  # views that know more than GTZAN
-CONTROLS = ("cnn_untrained", "cnn_1", "cnn_2", "cnn_one_zone", "cnn_plain")
 Fit = Callable[[], tuple[Callable[[np.ndarray], np.ndarray], pd.DataFrame | None]]
 
 

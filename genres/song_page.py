@@ -15,6 +15,7 @@ import soundfile
 from genres.audio import SAMPLE_RATE, load_audio
 from genres.common import GENRES, ROOT, InputError, printable, replacing
 from genres.fingerprints import Fingerprints
+from genres.metrics import percent
 from genres.runs import VIEWS
 from genres.songs import Model, SongResult, guesses, nearest_clips, song_row
 from genres.spectrogram import CLIP_SECONDS
@@ -121,7 +122,7 @@ def _course(result: SongResult) -> str:
     for level in (0, 0.5, 1):
         y = height(level)
         parts.append(f'<path class="grid" d="M{LEFT} {y}H{WIDTH}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{level:.0%}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{percent(level)}</text>')
     parts.append(f'<path class="threshold" d="M{LEFT} {height(result.unsure_below):.1f}H{WIDTH}"/>')
     for second in np.arange(0, end, max(30, 30 * round(end / 180))):
         parts.append(f'<text x="{across(second):.1f}" y="{HEIGHT - BOTTOM + 18}">{_clock(second)}</text>')
@@ -132,7 +133,7 @@ def _course(result: SongResult) -> str:
         look = f'stroke="{colour}" stroke-dasharray="{dash}"'
         parts.append(f'<polyline points="{points}" {look}/>')
         keys.append(f'<span class="key"><svg viewBox="0 0 30 10"><path d="M0 5H30" {look}/></svg> {genre}</span>')
-    keys.append(f'<span class="key">dotted: unsure below {result.unsure_below:.0%}</span>')
+    keys.append(f'<span class="key">dotted: unsure below {percent(result.unsure_below)}</span>')
     return "".join(parts) + f'</svg><p class="small">Probability over the song\'s time. {"".join(keys)}</p>'
 
 
@@ -142,7 +143,7 @@ def _views(result: SongResult, cnn: np.ndarray | None) -> str:
     means |= {} if cnn is None else {"your own CNN": cnn}
     rows = []
     for name, mean in means.items():
-        rows.append((_text(name), ", ".join(f"{GENRES[k]} {mean[k]:.0%}" for k in np.argsort(-mean)[:2])))
+        rows.append((_text(name), ", ".join(f"{GENRES[k]} {percent(mean[k])}" for k in np.argsort(-mean)[:2])))
     return _table(["view", "says"], rows)
 
 

@@ -138,7 +138,7 @@ class SongResult:
     @property
     def top_three(self) -> str:
         """The three most probable genres with their probabilities, as text."""
-        return ", ".join(f"{genre} {self.probabilities[GENRES.index(genre)]:.0%}" for genre in self.ranking[:3])
+        return ", ".join(f"{genre} {percent(self.probabilities[GENRES.index(genre)])}" for genre in self.ranking[:3])
 
     @property
     def remarks(self) -> str:
@@ -151,7 +151,7 @@ class SongResult:
         elif self.kind == "web":
             remarks.append("unsure: a coarse picture, whose sound cannot be searched for: give the sound")
         elif self.genre and not self.sure:
-            remarks.append(f"unsure: below {self.unsure_below:.0%}")
+            remarks.append(f"unsure: below {percent(self.unsure_below)}")
         return "; ".join(remarks)
 
     def __repr__(self) -> str:
@@ -285,7 +285,7 @@ def guesses(row: dict[str, str]) -> str:
     first, second, _ = row["top three"].split(", ")
     if row["sure"] == "yes":
         return first
-    return f"unsure: {first}" if second.endswith(" 0%") else f"unsure: {first} or {second}"
+    return f"unsure: {first}" if second.endswith(" 0 %") else f"unsure: {first} or {second}"
 
 
 def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
@@ -301,7 +301,7 @@ def answer_rows(results: Sequence[SongResult]) -> pd.DataFrame:
                 "song": r.song.title,
                 "label": row["label"],
                 "✓ CNN": MARKS[guess == r.song.genre if guess and row["right"] else None],
-                "CNN": f"{guess} {r.of_view('cnn').max():.0%}" if guess else "",
+                "CNN": f"{guess} {percent(r.of_view('cnn').max())}" if guess else "",
                 "✓ answer": row["right"],
                 "answer": guesses(row) if r.genre else "no answer",
                 "answered by": r.answered_by,

@@ -161,7 +161,9 @@ def clip_to_deviations(features: np.ndarray, mean: np.ndarray, scale: np.ndarray
 
     A feature that hardly varied in training must not drown the others when it does later.
     """
-    return np.clip((features - mean) / scale, -5, 5)
+    deviations = features - mean
+    deviations /= scale
+    return np.clip(deviations, -5, 5, out=deviations)
 
 
 def fit_texture_classifier(
@@ -179,6 +181,6 @@ def fit_texture_classifier(
     weight = np.repeat([1 / np.sqrt(group.var(axis=0).sum()) for group in groups], widths).astype(np.float32)
     rows *= weight
     wanted = LOGIT_SCALE * (2 * np.eye(len(GENRES))[labels] - 1)
-    fitted = Ridge(ridge * rows.var(axis=0).sum() * len(rows), solver="cholesky").fit(rows, wanted)
+    fitted = Ridge(ridge * len(groups) * len(rows), solver="cholesky", copy_X=False).fit(rows, wanted)
     layer = fitted.coef_.T * weight[:, None]
     return TextureClassifier(mean, deviation, np.float32(layer), np.float32(fitted.intercept_))

@@ -139,7 +139,8 @@ def train_web_classifier(
         return np.concatenate([texture.describe_texture(picture[None], texture.COARSE) for picture in pictures])
 
     def fit(rows: np.ndarray) -> texture.TextureClassifier:
-        every, of_each = np.concatenate(descriptors[rows]), np.repeat(labels[rows], WEB_DRAWS)
+        of_each = np.repeat(labels[rows], WEB_DRAWS)
+        every = descriptors[rows].reshape(len(of_each), -1)
         return texture.fit_texture_classifier(every, of_each, WEB_RIDGE, texture.COARSE)
 
     descriptors = np.stack(in_parallel(simulated, range(len(matrices)), "drawing web pictures"))

@@ -162,7 +162,7 @@ def test_a_tag_tears_neither_the_table_nor_the_terminal(tmp_path):
     printed = library.summary(rows).splitlines()
     width = max(sum(1 + (ord(sign) > 0x3000) for sign in line) for line in printed[: 1 + len(strange)])
     assert len(printed) == 1 + len(strange) + 3 and width <= 100
-    assert "unsure: rock 30% or" in printed[1]
+    assert "unsure: rock 30 % or" in printed[1]
     assert "no answer: cannot be read" in printed[4]
 
 
@@ -214,8 +214,8 @@ def test_a_panel_shows_the_course_the_views_and_an_excerpt(tmp_path):
     result = replace(result, song=replace(result.song, path=tmp_path / "a.wav"), matrices=None)
     panel = song_page.song_panel(result, SimpleNamespace(neighbours=None), PRINTS, np.eye(10)[0])
     assert panel.count("<polyline") == 4
-    assert "your own CNN</td><td>blues 100%" in panel
-    assert "Unsure. rock 30%" in panel and "The label is rock." in panel
+    assert "your own CNN</td><td>blues 100 %" in panel
+    assert "Unsure. rock 30 %" in panel and "The label is rock." in panel
     assert 20_000 < len(panel) < 100_000, "twenty songs stay far below 10 MB"
 
 

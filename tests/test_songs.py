@@ -54,10 +54,10 @@ WEB = {"kind": "web", "matrices": None, "views": ()}
 @pytest.mark.parametrize(
     ("more", "answer", "reason"),
     [
-        ({}, "rock 50%", ""),
-        ({"confidence": 0.3}, "unsure: rock 30% or ", "unsure: below 40%"),
-        ({"unfamiliar": True}, "unsure: rock 50% or ", "unlike the training data"),
-        ({"confidence": 0.99} | WEB, "unsure: rock 99%", "give the sound"),
+        ({}, "rock 50 %", ""),
+        ({"confidence": 0.3}, "unsure: rock 30 % or ", "unsure: below 40 %"),
+        ({"unfamiliar": True}, "unsure: rock 50 % or ", "unlike the training data"),
+        ({"confidence": 0.99} | WEB, "unsure: rock 99 %", "give the sound"),
     ],
 )
 def test_a_doubtful_answer_is_called_unsure_with_its_reason(more, answer, reason):
@@ -121,10 +121,10 @@ def test_sure_answers_come_first_with_marks_and_a_title_is_never_code_or_a_formu
     assert table["song"].tolist() == ["sure", "old", "<b>$a$", "bad"]
     assert table["✓ CNN"].tolist() == ["✓", "", "✗", ""]
     assert table["✓ answer"].tolist() == ["✓", "", "✓", ""]
-    assert table["answer"].tolist() == ["rock 50%", "rock 50%", "unsure: pop 38% or rock 22%", "no answer"]
-    assert table["CNN"].tolist() == ["rock 50%", "rock 50%", "rock 55%", ""]
+    assert table["answer"].tolist() == ["rock 50 %", "rock 50 %", "unsure: pop 38 % or rock 22 %", "no answer"]
+    assert table["CNN"].tolist() == ["rock 50 %", "rock 50 %", "rock 55 %", ""]
     html = plots.page("<b>$a$</b>", plots.answer_table(results)).data
-    for words in ("below 40%", "cannot be read", "in the training set: Band, Title", "&lt;b&gt;$a$"):
+    for words in ("below 40 %", "cannot be read", "in the training set: Band, Title", "&lt;b&gt;$a$"):
         assert words in html
     assert "<b>" not in html
     assert html.count("mathjax_ignore") == 2

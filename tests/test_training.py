@@ -3,7 +3,6 @@
 import copy
 import doctest
 import functools
-import itertools
 import json
 import re
 from dataclasses import replace
@@ -59,16 +58,13 @@ def test_mixup_gives_each_picture_shares_of_genres_and_without_it_labels_stay_as
     assert torch.equal(utils.augment(levels, labels, replace(utils.CNN_RECIPE, mixup=0))[1], labels)
 
 
-def test_the_fixed_convolution_compares_the_neighbours_it_says():
-    levels = torch.rand(1, 128, 60) * 255
-    channels = _network().input_channels(levels)[0]
-    pairs = itertools.product(networks.DISTANCES, networks.DIRECTIONS)
-    neighbours = dict.fromkeys((up * bins, right * columns) for (bins, columns), (up, right) in pairs)
-    row, column = 40, 22
-    for channel, (up, right) in zip(channels[2:], neighbours, strict=True):
-        difference = levels[0, row + up, column + right] - levels[0, row, column]
-        expected = (difference / networks.CLEAR_DIFFERENCE).clamp(-1, 1)
-        assert channel[row, column] == pytest.approx(float(expected), abs=1e-3)
+def test_a_recording_that_is_louder_or_brighter_looks_the_same_to_the_network():
+    levels = torch.rand(1, 128, 60) * 100 + 20
+    filtered = levels + torch.linspace(-10, 50, 128)[:, None]  # another gain in each row
+    network = _network().eval()
+    assert torch.allclose(network(levels), network(filtered), atol=1e-3)
+    assert not torch.allclose(network(levels), network(levels.flip(1)), atol=1e-2)
+    assert torch.isfinite(network(torch.zeros(1, 128, 60))).all(), "silence"
 
 
 def test_a_trained_network_normalises_by_whole_pictures_unmasked(pictures):
@@ -133,7 +129,7 @@ def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, mo
     relabelled = pictures.table.assign(genre=["jazz", *pictures.table["genre"][1:]])
     louder = np.where(np.arange(len(pictures.matrices))[:, None, None] == 3, 255, pictures.matrices)
     other = utils.Split(split.name, split.train[1:], split.validation)
-    unmasked = lambda self, levels: self.classify(self.feature_maps(self.input_channels(levels)))  # noqa: E731
+    unmasked = lambda self, levels: self.classify(self.feature_maps(self.standardise(levels)))  # noqa: E731
     monkeypatch.setattr(utils.GenreNetwork, "forward", unmasked)
     assert trains(), "the same class with another forward"
     changes = [{"network": WIDER}, {"network": DOUBTFUL}, {"seed": 1}, {"recipe": replace(quick, mixup=0)},
@@ -141,11 +137,11 @@ def test_a_run_is_kept_until_anything_that_goes_in_changes(pictures, dataset, mo
                {"split": other}]  # fmt: skip
     for change in changes:
         assert trains(**change), change
-    monkeypatch.setattr(networks, "CLEAR_DIFFERENCE", 3.0)
+    monkeypatch.setattr(networks, "SILENCE", 3.0)
     assert trains(), "a constant that the network's code reads"
 
 
-@pytest.mark.parametrize("edited", [WIDER, DOUBTFUL, functools.partial(utils.untrained_convolutions, widths=(8, 8))])
+@pytest.mark.parametrize("edited", [WIDER, DOUBTFUL, functools.partial(networks.untrained_convolutions, widths=(8, 8))])
 def test_a_checkpoint_of_an_edited_network_is_none(pictures, tmp_path, edited):
     split, checkpoint = utils.random_split(pictures, 0), tmp_path / "run.pt"
     utils.train_network(_network(), pictures, split, QUICK, 1, checkpoint)
@@ -172,7 +168,7 @@ def test_the_last_digits_of_features_do_not_train_a_view_again(pictures, dataset
 
 def test_the_untrained_control_learns_its_last_layer_alone(pictures):
     torch.manual_seed(0)
-    network = utils.untrained_convolutions(widths=(8, 8))
+    network = networks.untrained_convolutions(widths=(8, 8))
     before = copy.deepcopy(network.state_dict())
     utils.train_network(network, pictures, utils.random_split(pictures, 0), QUICK, 0)
     for name, weight in network.named_parameters():
@@ -279,7 +275,7 @@ def test_a_row_pools_the_seeds_and_stands_once_in_metrics_json(tmp_path):
 
 def test_readme_gets_its_tables_and_sentences_from_metrics_json_alone(tmp_path):
     rows = [("cnn", "random", 0.7, 0.6, 0.8, 300), ("ear", "real_songs", 0.8, 0.7, 0.9, 104)]
-    rows += [(view, "grouped", 0.5, 0.4, 0.6, 600) for view in ("cnn", "texture", *runs.CONTROLS)]
+    rows += [(view, "grouped", 0.5, 0.4, 0.6, 600) for view in ("cnn", "texture", *networks.CONTROLS)]
     rows += [("cnn_untrained", "grouped", 0.4, 0.3, 0.5, 600)]
     runs.update_metrics(tmp_path / "metrics.json", [runs.answer_row(*row) for row in rows])
     readme, marks = tmp_path / "README.md", re.findall("<!-- end of (.*) -->", README)
