@@ -520,7 +520,7 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
     gradients = torch.autograd.grad(logits[:, GENRES.index(genre)].sum(), maps)
     heat = sum(
         nn.functional.interpolate((gradient * each).sum(1, keepdim=True).detach(), matrices.shape[1:], mode="bilinear")
-        * each.shape[3]  # a gradient is that of a mean over so many cells
+        * each[0, 0].numel()  # a gradient is that of a mean over so many cells
         for gradient, each in zip(gradients, maps, strict=True)
     )
     heat = nn.functional.avg_pool2d(heat.relu(), 9, 1, 4)[:, 0]

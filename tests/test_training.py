@@ -67,6 +67,12 @@ def test_a_recording_that_is_louder_or_brighter_looks_the_same_to_the_network():
     assert torch.isfinite(network(torch.zeros(1, 128, 60))).all(), "silence"
 
 
+def test_every_column_of_a_picture_counts_alike_in_a_zone():
+    maps = torch.rand(2, 5, 64, 167)  # a whole picture's, which no block of columns divides
+    means = _network().zone_means(maps).view(2, 8, 5)
+    assert torch.allclose(means[:, 3], maps[:, :, 24:32].mean((2, 3)), atol=1e-5)
+
+
 def test_a_trained_network_normalises_by_whole_pictures_unmasked(pictures):
     network, split = _network(), utils.random_split(pictures, 0)
     utils.train_network(network, pictures, split, QUICK, seed=0)
