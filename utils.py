@@ -513,7 +513,7 @@ def grad_cam(network: GenreNetwork, matrices: np.ndarray, genre: str) -> np.ndar
     network.eval()
     with torch.no_grad(), autocast(device):
         levels = torch.from_numpy(matrices).to(device).float()
-        maps = [each.float() for each in network.feature_maps(network.standardise(levels))]
+        maps = [each.float() for each in network.feature_maps(network.subtract_means(levels))]
     for each in maps:
         each.requires_grad_(True)
     logits = network.classify(maps)

@@ -14,7 +14,7 @@ from genres.common import GENRES
 from genres.spectrogram import BIN_OF_ROW, COLUMNS, INNER_COLUMNS, INNER_ROWS, MAGMA, MEL_BINS, matrix_to_picture
 from genres.training import mask_bands
 
-SILENCE = 8.0  # levels: a spread that is mostly rounding, and must not be blown up
+LEVEL_SCALE = 40.0  # levels, 6.3 dB: about the spread of what goes into a network
 HEAD_GAIN = 8.0  # thousands of features move a logit together; scaled down, no step of the optimiser overshoots
 
 
@@ -80,13 +80,12 @@ class GenreNetwork(nn.Module):
 
     def forward(self, levels: Tensor) -> Tensor:
         """Compute logits (n, 10) for levels (n, 128, columns)."""
-        rows = self.standardise(levels)
+        rows = self.subtract_means(levels)
         return self.classify(self.feature_maps(mask_bands(rows) if self.training else rows))
 
-    def standardise(self, levels: Tensor) -> Tensor:
-        """Compute levels less their row's mean over time, in units of its spread: float (n, 1, 128, columns)."""
-        spread = levels.std(2, keepdim=True) + SILENCE
-        return ((levels - levels.mean(2, keepdim=True)) / spread)[:, None]
+    def subtract_means(self, levels: Tensor) -> Tensor:
+        """Compute levels less the mean of their row over time, about -2 to 4: float (n, 1, 128, columns)."""
+        return (levels - levels.mean(2, keepdim=True))[:, None] / LEVEL_SCALE
 
     def feature_maps(self, rows: Tensor) -> list[Tensor]:
         """Compute the maps after each convolution: (n, 64, 64, columns / 2), then (n, 96, 32, columns / 4), and on."""
